@@ -1,0 +1,101 @@
+"""A person's first hour, in a real browser: through the bastion and the forward to the node behind it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from notebook_page import Terminal, Tree, edit_text, run_cell
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+OPTIONS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def url(connect: Callable[[str], dict[str, Any]]) -> str:
+    return str(connect("robert-node12")["url"])
+
+
+def open_tree(context: BrowserContext, url: str) -> Tree:
+    """Open the URL that the driver printed; the page must ask for nothing."""
+    tree = Tree(context.new_page())
+    tree.page.goto(re.sub(r"/(lab|tree)?\?token=", "/tree?token=", url))
+    tree.expect_open()
+    return tree
+
+
+def test_the_page_opens_logged_in_and_the_address_keeps_no_token(context: BrowserContext, url: str) -> None:
+    tree = open_tree(context, url)
+    tree.page.wait_for_url(re.compile(r"/tree$"))
+    assert "token" not in tree.page.url
+
+
+def test_without_the_token_the_page_asks_for_it(context: BrowserContext, url: str) -> None:
+    page = context.new_page()
+    page.goto(url.partition("?")[0])
+    expect(page.locator("#password_input")).to_be_visible()
+
+
+def test_a_file_is_created_renamed_edited_downloaded_and_deleted(context: BrowserContext, url: str) -> None:
+    tree = open_tree(context, url)
+    tree.choose_new("New File")
+    tree.name_new("notes.txt")
+    tree.rename("notes.txt", "diary.txt")
+    editor = tree.open("diary.txt")
+    edit_text(editor, "dear diary\n")
+    editor.close()
+    assert tree.download("diary.txt").read_text() == "dear diary\n"
+    tree.delete("diary.txt")
+
+
+def test_a_notebook_computes_and_the_running_tab_stops_it(context: BrowserContext, url: str) -> None:
+    tree = open_tree(context, url)
+    notebook = tree.new("Python 3 (ipykernel)")
+    assert run_cell(notebook, 0, "6*7") == "42"
+    assert "total" in run_cell(notebook, 1, "!ls -alh")
+    assert run_cell(notebook, 2, "files = !ls -1") == ""
+    assert "Untitled.ipynb" in run_cell(notebook, 3, "files")
+    tree.shut_down_kernels()
+    notebook.close()
+    tree.delete("Untitled.ipynb")
+
+
+def test_a_terminal_finds_the_environment_s_python(context: BrowserContext, url: str) -> None:
+    terminal = Terminal(open_tree(context, url).new("Terminal"))
+    found = terminal.ask("which python", re.compile("/.*/python"))
+    assert found == "/home/robert/miniconda3/envs/jupyter/bin/python"
+
+
+def test_two_accounts_are_open_in_one_browser(
+    context: BrowserContext, url: str, connect: Callable[[str], dict[str, Any]]
+) -> None:
+    other = str(connect("robert-node13")["url"])
+    trees = [open_tree(context, url), open_tree(context, other)]
+    for tree, name in zip(trees, ["node12", "node13"], strict=True):
+        notebook = tree.new("Python 3 (ipykernel)")
+        assert run_cell(notebook, 0, "import socket; print(socket.gethostname())").endswith(name)
+        notebook.close()
+    for tree in trees:
+        tree.shut_down_kernels()
+        tree.delete("Untitled.ipynb")

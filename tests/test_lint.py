@@ -1,0 +1,35 @@
+"""The linters, as tests: what they find is a failure like any other."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHELL_FILES = [
+    "nbfleet",
+    ".ci/run",
+    "tests/run",
+    "molecule/shared/prerequisites",
+    "roles/survey/files/survey.sh",
+]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy", "python_driver/nbfleet", "tests"],
+        ["mypy", "roles"],
+        ["yamllint", "--strict", "."],
+        ["ansible-lint", "--strict", "-q"],
+        ["shellcheck", *SHELL_FILES],
+    ],
+    ids=" ".join,
+)
+def test_the_linter_finds_nothing(command: list[str]) -> None:
+    run = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr

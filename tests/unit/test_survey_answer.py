@@ -1,0 +1,80 @@
+"""The survey's answer, read out of whatever a shell prints around it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "survey"
+
+
+def load_filter() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("survey_filter", ROLE / "filter_plugins" / "survey.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+survey_answer = load_filter().survey_answer
+
+
+def ask(home: Path, prefix: str, shell: str = "sh") -> str:
+    script = f"SURVEY_PREFIX='{prefix}'\n" + (ROLE / "files" / "survey.sh").read_text()
+    environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    run = subprocess.run([shell], input=script, env=environment, check=True, capture_output=True, text=True)
+    assert run.stderr == ""
+    return run.stdout
+
+
+def test_this_machine_answers_every_question(tmp_path: Path) -> None:
+    answer = survey_answer(ask(tmp_path, "@HOME@/miniconda3"))
+    assert answer["home"] == str(tmp_path)
+    assert answer["system"] == "Linux"
+    assert isinstance(answer["uid"], int)
+    assert isinstance(answer["home_free_mb"], int)
+    assert isinstance(answer["libc_version"], str)
+    assert answer["prefix_python"] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_python_in_the_prefix_is_seen_under_the_mark_for_home(tmp_path: Path, shell: str) -> None:
+    python = tmp_path / "conda" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    assert survey_answer(ask(tmp_path, "@HOME@/conda", shell))["prefix_python"] is True
+
+
+def test_noise_around_the_answer_is_left_out() -> None:
+    lines = [
+        "Welcome!",
+        "linger=no",
+        "<<nbfleet survey 1>>",
+        "linger=yes",
+        "uid=1000",
+        "<<end of nbfleet survey>>",
+        "bye",
+    ]
+    assert survey_answer("\r\n".join(lines)) == {"linger": True, "uid": 1000}
+
+
+def test_a_version_stays_text() -> None:
+    answer = survey_answer("<<nbfleet survey 1>>\nlibc_version=2\nhostname=42\n<<end of nbfleet survey>>\n")
+    assert answer == {"libc_version": "2", "hostname": "42"}
+
+
+@pytest.mark.parametrize("said", ["", "This account is not available.\n", "<<nbfleet survey 1>>\nuser=ann\n"])
+def test_an_answer_that_is_missing_or_cut_short_is_refused(said: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="did not answer the survey"):
+        survey_answer(said)
