@@ -1,8 +1,14 @@
 # shellcheck shell=sh
 # Answer every question the roles have about one account, in one round trip.
-# POSIX sh with coreutils only: no Python, nothing written, nothing read from standard input.
+# POSIX sh with coreutils only: no Python, nothing read from standard input, nothing written but the receipt.
 # The lines between the two marks are the answer; what a noisy rc file prints stays outside them.
-# Set before this text: SURVEY_PREFIX, a path that may begin with @HOME@.
+# Set before this text, paths beginning with @HOME@ where they lie in the home:
+#   SURVEY_PREFIX    the folder of conda
+#   SURVEY_RECEIPT   the file in which the last successful run left what it had made
+#   SURVEY_WANTED    a digest of all that is asked of the account
+#   SURVEY_THINGS    only after a successful run: "KIND PATH" for each thing to watch; the receipt is written anew
+#   SURVEY_UNIT      the service
+#   SURVEY_LISTENER  what it answers on: a socket's path, or a port
 # In braces, so that the shell has read all of it before a command of it could read on.
 {
 LC_ALL=C
@@ -26,11 +32,35 @@ user=$(id -un)
 uid=$(id -u)
 entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd)
 temporary=${TMPDIR:-/tmp}
-case $SURVEY_PREFIX in
-  @HOME@*) SURVEY_PREFIX=$HOME${SURVEY_PREFIX#@HOME@} ;;
-esac
+at_home() { printf '%s\n' "$1" | sed -e "s|@HOME@|$HOME|g" -e "s|@UID@|$uid|g"; }
+SURVEY_PREFIX=$(at_home "$SURVEY_PREFIX")
+SURVEY_RECEIPT=$(at_home "$SURVEY_RECEIPT")
+
+# What stands at a path now, as one word. A tree's word covers every file's name, size, mode and time of change,
+# but for what Python and Jupyter write there by themselves.
+stands() {
+  case $1 in
+    file) [ -e "$2" ] && printf '%s:' "$(stat -Lc %a "$2")" && sha256sum <"$2" | cut -c1-64 ;;
+    # Not even a hash of a secret leaves its file.
+    secret) [ -e "$2" ] && stat -c %a:%s:%Y:%i "$2" ;;
+    link) readlink "$2" ;;
+    exists) [ -e "$2" ] && echo yes ;;
+    tree)
+      [ -d "$2" ] && find "$2" \( -path "$2/envs" -o -path "$2/pkgs" -o -name __pycache__ \) -prune -o \
+        \( -type f -o -type l \) ! -name '*.pyc' ! -name 'history' -printf '%P %s %m %T@\n' | sort | sha256sum | cut -c1-64
+      ;;
+  esac || echo gone
+}
+
+# Read "KIND PATH" lines, print them with what stands there.
+state() {
+  while read -r kind path _; do
+    [ -z "$kind" ] || printf '%s %s %s\n' "$kind" "$path" "$(stands "$kind" "$path")"
+  done
+}
 
 echo '<<nbfleet survey 1>>'
+say wanted "$SURVEY_WANTED"
 say user "$user"
 say uid "$uid"
 say gid "$(id -g)"
@@ -93,5 +123,33 @@ case $(stat -f -c %T /sys/fs/cgroup) in
     ;;
   *) say cgroup 1 ;;
 esac
+
+# What the last successful run left, and what of it stands differently now. A receipt that cannot be read is none.
+if [ -n "$SURVEY_THINGS" ]; then
+  umask 077
+  mkdir -p "$(dirname "$SURVEY_RECEIPT")"
+  things=$(at_home "$SURVEY_THINGS" | state)
+  { echo "nbfleet receipt 1 $SURVEY_WANTED" && echo "$things" && echo end; } >"$SURVEY_RECEIPT.new" &&
+    mv -f "$SURVEY_RECEIPT.new" "$SURVEY_RECEIPT" && say receipt written
+elif [ "$(tail -n 1 "$SURVEY_RECEIPT")" = end ] && read -r word _ version wanted <"$SURVEY_RECEIPT" &&
+  [ "$word $version" = 'nbfleet 1' ]; then
+  say receipt yes
+  [ "$wanted" = "$SURVEY_WANTED" ] || say differs "what is asked of the account"
+  sed -e 1d -e '$d' "$SURVEY_RECEIPT" | while read -r kind path left; do
+    [ "$left" = "$(stands "$kind" "$path")" ] || say differs "$path"
+  done
+else
+  say receipt no
+fi
+say service "$(systemctl --user is-active "$SURVEY_UNIT")"
+say listening "$(yes_no timeout 10 "$SURVEY_PREFIX/bin/python" -I -S -c '
+import socket, sys
+place = sys.argv[1]
+server = socket.socket(socket.AF_INET if place.isdigit() else socket.AF_UNIX)
+server.settimeout(5)
+server.connect(("127.0.0.1", int(place)) if place.isdigit() else place)
+server.sendall(b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n")
+sys.exit(not server.recv(5) == b"HTTP/")
+' "$(at_home "$SURVEY_LISTENER")")"
 echo '<<end of nbfleet survey>>'
 } </dev/null 2>/dev/null

@@ -1,17 +1,22 @@
-"""Turn the survey script's answer into one dictionary."""
+"""Turn the survey script's answer into one dictionary, and that into the list of what there is to do."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BEGIN = "<<nbfleet survey 1>>"
 END = "<<end of nbfleet survey>>"
 
-
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_TEXTS = {"libc_version", "kernel", "distribution", "hostname", "user"}
+_TEXTS = {"libc_version", "kernel", "distribution", "hostname", "user", "wanted"}
 
 
 def _value(key: str, text: str) -> str | int | bool:
@@ -22,10 +27,10 @@ def _value(key: str, text: str) -> str | int | bool:
     return int(text) if _NUMBER.fullmatch(text) else text
 
 
-def survey_answer(stdout: str) -> dict[str, str | int | bool]:
+def survey_answer(stdout: str) -> dict[str, Any]:
     """Return the survey's answer, whatever a noisy shell printed around it.
 
-    Whole numbers become int, yes and no become bool; names and versions stay text.
+    Whole numbers become int, yes and no become bool; names and versions stay text; `differs` is a list.
 
     Raises:
         AnsibleFilterError: The answer is missing or was cut short.
@@ -38,8 +43,38 @@ def survey_answer(stdout: str) -> dict[str, str | int | bool]:
             f"the account did not answer the survey (it said: {said}); "
             "check that its login shell can run `sh` and `base64`"
         )
-    pairs = (line.partition("=") for line in body.splitlines())
-    return {key: _value(key, text) for key, _, text in pairs}
+    pairs = [(key, text) for key, _, text in (line.partition("=") for line in body.splitlines())]
+    answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key != "differs"}
+    return answer | {"differs": [text for key, text in pairs if key == "differs"]}
+
+
+def survey_work(answer: Mapping[str, Any], trust: bool = True) -> list[str]:  # noqa: FBT001, FBT002 - a filter's argument
+    """Return why the account has work, a few words for each reason; an empty list means that it has none."""
+    if not trust:
+        return ["survey_trust is false"]
+    if answer["receipt"] is not True:
+        return ["no receipt of an earlier run"]
+    home = f"{answer['home']}/"
+    reasons = [f"{thing.replace(home, '~/', 1)} changed" for thing in answer["differs"]]
+    if answer["service"] != "active":
+        reasons.append(f"the service is {answer['service'] or 'not reachable'}")
+    elif not answer["listening"]:
+        reasons.append("the server does not listen")
+    return reasons
+
+
+def survey_digest(asked: object, roles: str) -> str:
+    """Return a digest of what is asked of an account and of the roles that would do it.
+
+    Args:
+        asked: The values of all role variables, as far as they are known before the account has answered.
+        roles: The folder of the roles; their files count, so a new release is a reason to look again.
+    """
+    digest = hashlib.sha256(repr(asked).encode())
+    for file in sorted(Path(roles).rglob("*")):
+        if file.is_file() and file.suffix not in {".md", ".pyc"}:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class FilterModule:
@@ -47,4 +82,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, object]:
         """Return the name of each filter with its function."""
-        return {"survey_answer": survey_answer}
+        return {"survey_answer": survey_answer, "survey_work": survey_work, "survey_digest": survey_digest}

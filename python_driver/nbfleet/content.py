@@ -1,0 +1,38 @@
+"""Where the playbooks are: in the checkout, or inside the installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbfleet.errors import SetupError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """Return the root of the checkout that this driver runs from, or None for an installed wheel."""
+    root = PACKAGE.parent.parent
+    return root if (root / "playbooks" / "site.yml").exists() and (root / "roles").is_dir() else None
+
+
+def playbook(name: str) -> Path:
+    """Return the path of a playbook such as `site`.
+
+    Raises:
+        SetupError: The playbooks did not come with this installation.
+    """
+    root = checkout()
+    folder = root / "playbooks" if root else PACKAGE / "_content" / "playbooks"
+    path = folder / f"{name}.yml"
+    if not path.exists():
+        raise SetupError(f"There is no playbook {path}.", hint="Install nbfleet again, or run it from its checkout.")
+    return path
+
+
+def default_inventory() -> Path | None:
+    """Return the inventory that is used without -i: of this folder, else of the checkout; None without any."""
+    root = checkout()
+    candidates = [Path.cwd() / "inventory" / "hosts.yml"]
+    if root:
+        candidates.append(root / "inventory" / "hosts.yml")
+    return next((path for path in candidates if path.exists()), None)

@@ -1,0 +1,99 @@
+"""The private folder of the SSH masters, and the SSH configuration that gives every hop its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from nbfleet.errors import SetupError
+
+LONGEST = 90  # bytes of a ControlPath; ssh appends a random suffix while it binds
+HASHED = 41  # a slash and what ssh makes of %C
+PERSIST = 300  # seconds that an unused master stays
+
+
+def control_folder() -> Path:
+    """Return the folder of the control sockets: mine, 0700, its path short.
+
+    Raises:
+        SetupError: Somebody else owns the place, or there is none.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    choices = [Path(runtime) / "nbfleet"] if runtime and Path(runtime).is_dir() else []
+    choices.append(Path("/tmp") / f"nbfleet-{os.getuid()}")  # noqa: S108 - ownership and mode are checked below
+    short = [path for path in choices if len(os.fsencode(path)) + HASHED <= LONGEST]
+    reason = ""
+    for path in short:
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            reason = f"{path}: {error.strerror}"
+            continue
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            path.chmod(0o700)
+            return path
+        reason = f"{path} belongs to somebody else"
+    raise SetupError(
+        f"No private folder for the SSH connections: {reason}.",
+        hint="Set XDG_RUNTIME_DIR to a folder of your own with a short path.",
+    )
+
+
+def write_config(folder: Path, *, user_config: str | None, batch: bool) -> Path:
+    """Write the SSH configuration for a connection and all its hops, and return its path.
+
+    It adds the masters and leaves everything else to the user's own configuration, host key checking above all.
+    It is one file because `-F` reaches a jump host and `-o` does not.
+
+    Args:
+        folder: The folder of the control sockets.
+        user_config: The file that would be used without us; None for the user's and the system's.
+        batch: True if nobody can answer a prompt.
+    """
+    if user_config == "none":
+        includes = []
+    elif user_config:
+        includes = [str(Path(user_config).expanduser().absolute())]
+    else:
+        includes = ["~/.ssh/config", "/etc/ssh/ssh_config"]
+    lines = [
+        "# Written by nbfleet: one shared connection per hop.",
+        "Host *",
+        "  ControlMaster auto",
+        f"  ControlPath {folder}/%C",
+        f"  ControlPersist {PERSIST}",
+        *(["  BatchMode yes"] if batch else []),
+        *(f'Include "{path}"' for path in includes),
+        "Host *",
+        "  ConnectTimeout 15",
+        "  ServerAliveInterval 10",
+        "  ServerAliveCountMax 3",
+        "",
+    ]
+    text = "\n".join(lines)
+    path = folder / f"config-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if not path.exists() or path.read_text() != text:
+        new = folder / f".{path.name}.{os.getpid()}"
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        new.replace(path)
+    return path
+
+
+def ansible_environment(folder: Path, *, user_config: str | None) -> dict[str, str]:
+    """Return the environment by which Ansible shares the masters.
+
+    An inventory with a -F of its own keeps it (ssh takes the last one); then the master of the account is shared, as
+    the ControlPath is the same, and a new connection to the jump host is Ansible's own.
+    """
+    config = write_config(folder, user_config=user_config, batch=False)
+    options = ["-F", f'"{config}"', "-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}"]
+    return {
+        "ANSIBLE_SSH_ARGS": " ".join([*options, "-o", f'ControlPath="{folder}/%C"']),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder),
+        "ANSIBLE_SSH_CONTROL_PATH": "%(directory)s/%%C",
+        "ANSIBLE_SSH_PIPELINING": "True",
+    }

@@ -1,0 +1,152 @@
+"""What SSH's and Ansible's own words mean, in one sentence with the next step; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something failed.
+
+    Attributes:
+        code: A word for programs.
+        says: The end of a sentence that begins with the account or machine.
+        hint: The next step.
+        askable: Whether an answer at the terminal (password, second factor, yes to a key) may cure it.
+    """
+
+    code: str
+    says: str
+    hint: str
+    askable: bool = False
+
+
+# The first pattern found wins: the changed key before the failed verification that follows it.
+_SSH: tuple[tuple[str, Reason], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
+        Reason(
+            "host_key_changed",
+            "has another host key than the one known here",
+            "Ask who runs {where} whether its key was changed; if so, remove the old one{file} and connect again.",
+        ),
+    ),
+    (
+        r"No \S+ host key is known for|Host key verification failed|authenticity of host",
+        Reason(
+            "host_key_unknown",
+            "has a host key that is not known here",
+            "Run it in a terminal, or connect once with ssh, and compare the fingerprint before you say yes.",
+            askable=True,
+        ),
+    ),
+    (
+        r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution",
+        Reason("name_unknown", "is a name that cannot be looked up", "Check its spelling, the network and the VPN."),
+    ),
+    (
+        r"Too many authentication failures",
+        Reason(
+            "too_many_keys",
+            "refused because too many keys were offered",
+            "Name the key: ansible_ssh_private_key_file, or IdentityFile and IdentitiesOnly in your SSH configuration.",
+        ),
+    ),
+    (
+        r"Permission denied",
+        Reason(
+            "permission_denied",
+            "does not accept the key or the user name",
+            "Check user and key with ssh; a password or a second factor is asked for in a terminal.",
+            askable=True,
+        ),
+    ),
+    (
+        r"Connection refused",
+        Reason("refused", "refuses the connection", "Check the port, and whether its SSH server runs."),
+    ),
+    (
+        r"timed out|Operation timeout|Timeout, server",
+        Reason("timeout", "does not answer", "Check the address, the network or VPN, and any firewall on the way."),
+    ),
+    (
+        r"No route to host|Network is unreachable",
+        Reason("no_route", "cannot be reached from this network", "Check the network or the VPN."),
+    ),
+    (
+        r"administratively prohibited|open failed|stdio forwarding failed",
+        Reason(
+            "forward_refused",
+            "is not let through by the machine before it",
+            "Ask who runs that machine about AllowTcpForwarding and PermitOpen in its SSH server.",
+        ),
+    ),
+    (
+        r"UNKNOWN port 65535",
+        Reason(
+            "jump_failed",
+            "cannot be reached: the machine before it, or its ProxyCommand, hung up",
+            "Try ssh with the same arguments; its words name the machine that refuses.",
+        ),
+    ),
+    (
+        r"Connection closed|Connection reset|kex_exchange_identification|banner exchange",
+        Reason(
+            "hung_up",
+            "hung up before the login",
+            "Too many connections at once, or this address or user is not allowed; try again, or with --forks 5.",
+        ),
+    ),
+    (
+        r"Bad configuration option|Bad owner or permissions|no argument after keyword",
+        Reason("ssh_config", "cannot be reached: the SSH configuration has an error", "Correct it: {words}"),
+    ),
+)
+
+
+def ssh_reason(words: str, *, where: str) -> Reason:
+    """Return what ssh's own words mean for the machine `where`."""
+    for pattern, reason in _SSH:
+        if re.search(pattern, words, re.IGNORECASE):
+            offending = re.search(r"Offending .*? in (\S+?):(\d+)", words)
+            file = f" (line {offending[2]} of {offending[1]})" if offending else ""
+            hint = reason.hint.format(where=where, file=file, words=last_line(words))
+            return Reason(reason.code, reason.says, hint, reason.askable)
+    return Reason("unreachable", f"cannot be reached ({last_line(words)})", f"Try: ssh {where}")
+
+
+def last_line(words: str) -> str:
+    """Return the last line that says something, without a dot at its end."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no reason was given"
+
+
+def task_reason(data: dict[str, Any]) -> Reason:
+    """Return why a task failed, from the data of Ansible's event."""
+    task = str(data.get("task") or "a task")
+    result = data.get("res")
+    result = result if isinstance(result, dict) else {}
+    message = first_sentence(result)
+    hint = "Run it again with -v for Ansible's own output."
+    if "No space left on device" in str(result):
+        hint = "Make room on that account's disk, then run it again."
+    return Reason("task_failed", f"failed at “{task}”: {message}", hint)
+
+
+def first_sentence(result: dict[str, Any]) -> str:
+    """Return the part of a task's result that a person wants to read, in one line."""
+    if "censored" in result:
+        return "its output is hidden, because it may hold a secret"
+    items = result.get("results")
+    if isinstance(items, list):
+        failed = [item for item in items if isinstance(item, dict) and item.get("failed")]
+        if failed:
+            return first_sentence(failed[0])
+    message = str(result.get("msg") or "").strip()
+    if not message or message.startswith("non-zero return code"):
+        message = last_line(str(result.get("stderr") or "") or str(result.get("stdout") or ""))
+    message = re.sub(r"^Task failed: ", "", message)
+    return " ".join(message.split())[:600].rstrip(".")

@@ -1,0 +1,194 @@
+"""Questions and orders to the service of one account: POSIX shell over SSH, answers as `key=value` lines."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nbfleet.errors import FailedError
+
+if TYPE_CHECKING:
+    from nbfleet.endpoint import Endpoint
+    from nbfleet.process import Child
+    from nbfleet.ssh import Connection
+
+MARK = "nbfleet:"
+START_SECONDS = 200  # the unit's own limit is 180
+
+_HEAD = """\
+unit={unit}
+: "${{XDG_RUNTIME_DIR:=/run/user/$(id -u)}}"
+export XDG_RUNTIME_DIR
+say() {{ printf '%s\\n' "nbfleet:$1"; }}
+show() {{ systemctl --user show -p "$1" --value "$unit" 2>/dev/null; }}
+"""
+
+_ENSURE = """\
+state=$(systemctl --user is-active "$unit" 2>&1)
+started=no
+if [ "$state" != active ] || [ {again} = yes ]; then
+  started=yes
+  systemctl --user reset-failed "$unit" 2>/dev/null
+  words=$(systemctl --user {order} "$unit" 2>&1)
+  state=$(systemctl --user is-active "$unit" 2>&1)
+fi
+say "started=$started"
+say "state=$state"
+if [ "$state" = active ]; then
+  say "token=$(cat {token} 2>/dev/null)"
+else
+  say "load=$(show LoadState)"
+  say "words=$(printf %s "$words" | tr '\\n' ' ')"
+  telling='error|refus|denied|no such|not found|in use'
+  say "log=$(journalctl --user -u "$unit" -n 40 -o cat --no-pager 2>/dev/null | grep -iE "$telling" | tail -n 1)"
+fi
+"""
+
+_SURVEY = """\
+say "state=$(systemctl --user is-active "$unit" 2>&1)"
+say "load=$(show LoadState)"
+say "since=$(show ActiveEnterTimestamp)"
+say "memory=$(show MemoryCurrent)"
+pid=$(show MainPID)
+python=$(readlink -f "/proc/$pid/exe" 2>/dev/null)
+if [ "${{pid:-0}}" != 0 ] && [ -x "$python" ]; then
+  "$python" -I - "$pid" {listen} {place} {base_url} <<'PYTHON'
+import os, pathlib, socket, sys
+pid, listen, place, base_url = sys.argv[1:]
+try:
+    if listen == "socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.settimeout(5)
+        server.connect(place)
+    else:
+        server = socket.create_connection(("127.0.0.1", int(place)), 5)
+    server.sendall(f"GET {{base_url}}api HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n".encode())
+    print("nbfleet:answers=" + ("yes" if b" 200 " in server.recv(64) else "no"))
+except OSError:
+    print("nbfleet:answers=no")
+todo, pages = [pid], 0
+while todo:
+    process = pathlib.Path("/proc", todo.pop())
+    try:
+        pages += int((process / "statm").read_text().split()[1])
+        for task in (process / "task").iterdir():
+            todo += (task / "children").read_text().split()
+    except OSError:
+        pass
+print("nbfleet:resident=" + str(pages * os.sysconf("SC_PAGE_SIZE")))
+PYTHON
+fi
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running service.
+
+    Attributes:
+        token: Its secret; never shown, never kept.
+        started: Whether it had to be started.
+    """
+
+    token: str = field(repr=False)
+    started: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an account says of its service.
+
+    Attributes:
+        name: The account.
+        state: systemd's word (active, inactive, failed), `not installed`, or `unreachable`.
+        answers: Whether the server answers HTTP at its own listener; None if that could not be asked.
+        memory: Bytes of the server with its kernels and terminals; None if unknown.
+        since: When it was started, in the machine's words.
+        detail: Why, where the state does not speak for itself.
+    """
+
+    name: str
+    state: str
+    answers: bool | None = None
+    memory: int | None = None
+    since: str = ""
+    detail: str = ""
+
+
+def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool = False) -> Running:
+    """Start the service if it is down, or restart it, and read the token: one round trip.
+
+    Raises:
+        FailedError: It does not come up, or there is no usable token.
+    """
+    script = _HEAD + _ENSURE
+    text = script.format(
+        unit=shlex.quote(endpoint.unit),
+        token=shlex.quote(endpoint.token_file),
+        order="restart" if restart else "start",
+        again="yes" if restart else "no",
+    )
+    answer = answers(connection.run(text, timeout=START_SECONDS).out)
+    if answer.get("state") != "active":
+        raise FailedError(f"{endpoint.name}: Jupyter does not start: {why(answer)}.", hint=remedy(answer, endpoint))
+    token = answer.get("token", "")
+    if not token:
+        raise FailedError(
+            f"{endpoint.name}: the token file {endpoint.token_file} is missing or empty.",
+            hint=f"Run nbfleet up {endpoint.name}; it makes a new one.",
+        )
+    return Running(token, answer.get("started") == "yes")
+
+
+def status(connection: Connection, endpoint: Endpoint) -> Status:
+    """Ask an account how its service is: one round trip."""
+    place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
+    text = (_HEAD + _SURVEY).format(
+        unit=shlex.quote(endpoint.unit),
+        listen=shlex.quote(endpoint.listen),
+        place=shlex.quote(place or ""),
+        base_url=shlex.quote(endpoint.base_url),
+    )
+    answer = answers(connection.run(text, timeout=30).out)
+    state = answer.get("state", "unknown")
+    if answer.get("load") == "not-found":
+        state = "not installed"
+    memory = next((int(m) for m in (answer.get("memory", ""), answer.get("resident", "")) if m.isdigit()), None)
+    reached = {"yes": True, "no": False}.get(answer.get("answers", ""))
+    return Status(endpoint.name, state, reached, memory, answer.get("since", "") if state == "active" else "")
+
+
+def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> list[str]:
+    """Return the last lines of the service's journal; empty if the account may not read it or there is none."""
+    order = 'journalctl --user -u "$unit" -n {lines} --no-pager -o short-iso 2>/dev/null\n'
+    text = (_HEAD + order).format(unit=shlex.quote(endpoint.unit), lines=lines)
+    found = connection.run(text, timeout=60).out.splitlines()
+    return [] if found == ["-- No entries --"] else found
+
+
+def follow(connection: Connection, endpoint: Endpoint, *, lines: int) -> Child[str]:
+    """Start to follow the journal; the caller reads the child's output and ends it."""
+    words = ["journalctl", "--user", "-u", endpoint.unit, "-n", str(lines), "-f", "-o", "short-iso"]
+    return connection.stream(words)
+
+
+def answers(out: str) -> dict[str, str]:
+    """Return the `key=value` lines with our mark; the noise of shell start-up files around them does not matter."""
+    marked = (line.removeprefix(MARK) for line in out.splitlines() if line.startswith(MARK))
+    return dict(line.split("=", 1) for line in marked if "=" in line)
+
+
+def why(answer: dict[str, str]) -> str:
+    """Return the cause of a failed start, as far as the account told."""
+    if answer.get("load") == "not-found":
+        return "its unit is not installed"
+    words = answer.get("log") or answer.get("words") or f"systemd says {answer.get('state') or 'nothing'}"
+    return " ".join(words.split()).rstrip(".")[:300]
+
+
+def remedy(answer: dict[str, str], endpoint: Endpoint) -> str:
+    """Return the next step after a failed start."""
+    if answer.get("load") == "not-found":
+        return f"Run nbfleet up {endpoint.name}."
+    return f"Look at nbfleet logs {endpoint.name}; nbfleet up {endpoint.name} puts it right."

@@ -1,0 +1,222 @@
+"""The one way to talk SSH: a shared master per hop, and everything else over it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from nbfleet import process
+from nbfleet.control import PERSIST, control_folder, write_config
+from nbfleet.endpoint import Reach
+from nbfleet.errors import ForwardError, UnreachableError
+from nbfleet.explain import ssh_reason
+
+if TYPE_CHECKING:
+    from nbfleet.process import Child, Done
+
+
+def can_ask() -> bool:
+    """Tell whether somebody sits at a terminal and can answer ssh's questions."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+class Connection:
+    """The way to one account.
+
+    Args:
+        reach: The account, in the words of the inventory.
+        ask: Whether ssh may ask at the terminal; by default, if there is one.
+    """
+
+    def __init__(self, reach: Reach, *, ask: bool | None = None) -> None:
+        self.reach = reach
+        self.ask = can_ask() if ask is None else ask
+        self.folder = control_folder()
+
+    def open(self, *, behind: str = "") -> None:
+        """Open the masters of all hops, the nearest first; those that live are used.
+
+        Args:
+            behind: The account that this one is a hop to, for the error's sentence.
+
+        Raises:
+            UnreachableError: A hop could not be reached; the sentence names it.
+        """
+        if self.alive():
+            return
+        for hop in self.hops()[-1:]:  # the last one's own hops are those before it
+            Connection(hop, ask=self.ask).open(behind=behind or self.reach.title)
+        self._open_one(behind=behind)
+
+    def alive(self) -> bool:
+        """Tell whether the account's master lives."""
+        return self._master("check").code == 0
+
+    def run(self, script: str, *, timeout: float = 60) -> Done:
+        """Run a POSIX shell script on the account, whatever its login shell is; the script is not in any argv.
+
+        Raises:
+            UnreachableError: The connection broke, or nothing came back in time.
+        """
+        done = process.run([*self._over_master(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
+        if done.code == 124:
+            raise UnreachableError(
+                f"{self.reach.title} did not finish within {timeout:.0f} s.",
+                hint="Its machine may be overloaded; try again.",
+            )
+        if done.code == 255:
+            raise self._unreachable(done.err)
+        return done
+
+    def stream(self, script_command: list[str]) -> Child[str]:
+        """Start a command on the account and leave its pipes to the caller."""
+        return process.start([*self._over_master(), *script_command])
+
+    def forward(self, local_port: int, destination: str) -> None:
+        """Let the master listen on 127.0.0.1 and carry connections to the account's socket or port.
+
+        Raises:
+            ForwardError: The local port is taken.
+        """
+        done = self._master("forward", "-L", f"127.0.0.1:{local_port}:{destination}")
+        if done.code != 0:
+            raise ForwardError(
+                f"The local port {local_port} could not be opened: it is taken by another program.",
+                hint="End that program, or choose another port with --port.",
+            )
+
+    def cancel(self, local_port: int, destination: str) -> None:
+        """Close a forward; one that is not there is no error."""
+        self._master("cancel", "-L", f"127.0.0.1:{local_port}:{destination}")
+
+    def close(self) -> None:
+        """End the account's master, and with it all that runs over it."""
+        self._master("exit")
+
+    def hops(self) -> list[Reach]:
+        """Return the machines to jump through, the nearest first."""
+        jump = self._settings.get("proxyjump", "none")
+        if jump == "none":
+            return []
+        names = jump.split(",")
+        return [self._hop(name, before=names[:place]) for place, name in enumerate(names)]
+
+    def _hop(self, name: str, *, before: list[str]) -> Reach:
+        found = re.fullmatch(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?/?", name)
+        if not found:
+            return Reach(name)
+        # ssh hands -F, the user and the port on to the jump host's ssh, and nothing else: so do we.
+        words = ["-F", self.reach.config] if self.reach.config else []
+        words += ["-J", ",".join(before)] if before else []
+        port = int(found["port"]) if found["port"] else None
+        return Reach(found["host"].strip("[]"), found["user"], port, None, shlex.join(words))
+
+    def _open_one(self, *, behind: str) -> None:
+        """Open this master: first without questions, then, if an answer may help, at the terminal."""
+        words = ["-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}", "-N", "-f"]
+        done = process.run(["ssh", *words, *self._words(batch=True)], keep_output=False, own_session=True, timeout=60)
+        if done.code != 0 and self.ask and ssh_reason(done.err, where="").askable:
+            done = process.run(["ssh", *words, *self._lasting_jump(), *self._words(batch=False)], keep_output=False)
+        if done.code != 0:
+            said = done.err or ("timed out" if done.code == 124 else "")
+            raise self._unreachable(self._words_of_the_hop(said), behind=behind)
+
+    def _lasting_jump(self) -> list[str]:
+        """Return words for a jump that outlives the terminal at which ssh asked: closing it would end the jump."""
+        hops = self.hops()
+        if not hops or not shutil.which("setsid"):
+            return []
+        hop = Connection(hops[-1], ask=False)
+        jump = f"setsid ssh -F none -o ControlPath={hop._settings['controlpath']} -W [%h]:%p {hop.reach.host}"
+        return ["-o", f"ControlPath={self._settings['controlpath']}", "-o", f"ProxyCommand={jump}"]
+
+    def _words_of_the_hop(self, words: str) -> str:
+        """Return why the last hop did not let us through; ssh silences it for a connection in the background."""
+        hops = self.hops()
+        if not hops or "UNKNOWN port 65535" not in words:
+            return words
+        hop = Connection(hops[-1], ask=False)
+        way = f"[{self._settings['hostname']}]:{self._settings['port']}"
+        alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-W", way]
+        done = process.run(["ssh", *alone, *hop._words(batch=True)], own_session=True, timeout=30)
+        return done.err or words
+
+    def _unreachable(self, words: str, *, behind: str = "") -> UnreachableError:
+        reason = ssh_reason(words, where=self.reach.title)
+        way = f", on the way to {behind}," if behind else ""
+        error = UnreachableError(f"{self.reach.title}{way} {reason.says}.", hint=reason.hint)
+        error.data = {"reason": reason.code, "askable": reason.askable}
+        return error
+
+    @functools.cached_property
+    def _settings(self) -> dict[str, str]:
+        """What ssh itself makes of its configuration for this account."""
+        done = process.run(["ssh", "-G", *self._words(batch=True)], timeout=20)
+        if done.code != 0:
+            raise self._unreachable(done.err)
+        return dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
+
+    def _words(self, *, batch: bool) -> list[str]:
+        config = write_config(self.folder, user_config=self.reach.config, batch=batch)
+        options = jump_words(self.reach.options, str(config))
+        path = ["-o", f"ControlPath={self.folder}/%C"]
+        return ["-F", str(config), *path, *options, "--", self.reach.host]
+
+    def _over_master(self) -> list[str]:
+        """Words for an ssh that uses the open master and reads no configuration: none of its forwards, no new login."""
+        path = ["-o", f"ControlPath={self._settings['controlpath']}", "-o", "BatchMode=yes"]
+        return ["ssh", "-F", "none", *path, "-T", "-o", "ProxyCommand=false", "--", self.reach.host]
+
+    def _master(self, order: str, *words: str) -> Done:
+        path = f"ControlPath={self._settings['controlpath']}"
+        return process.run(["ssh", "-F", "none", "-o", path, "-O", order, *words, "--", self.reach.host], timeout=20)
+
+
+def close_since(moment: float) -> None:
+    """End the masters that were opened after `moment`, in seconds since the epoch, whoever opened them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    folder = control_folder()
+    young = [path for path in folder.iterdir() if path.is_socket() and path.stat().st_ctime >= moment]
+    orders = [["ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "--", "any"] for path in young]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda order: process.run(order, timeout=2), orders))
+
+
+def jump_words(options: list[str], config: str) -> list[str]:
+    """Rewrite a jump for an ssh that does not know it: `-J` came with OpenSSH 7.3.
+
+    One hop becomes `ProxyCommand ssh -W`; several are left alone, and ssh says itself that it cannot.
+    """
+    if client_version() >= (7, 3):
+        return options
+    rest: list[str] = []
+    words = iter(options)
+    for word in words:
+        jump = None
+        if word == "-J":
+            jump = next(words, "")
+        elif word == "-o":
+            value = next(words, "")
+            key, _, found = value.replace(" ", "=", 1).partition("=")
+            if key.lower() == "proxyjump":
+                jump = found
+            else:
+                rest += [word, value]
+        else:
+            rest.append(word)
+        if jump:
+            host, _, port = jump.removeprefix("ssh://").partition(":")
+            rest += ["-o", f"ProxyCommand=ssh -F {config} -p {port or 22} -W %h:%p {host}"]
+    return rest
+
+
+@functools.cache
+def client_version() -> tuple[int, int]:
+    """Return the version of the ssh that is installed here."""
+    found = re.search(r"OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)", process.run(["ssh", "-V"], timeout=20).err)
+    return (int(found[1]), int(found[2])) if found else (99, 0)

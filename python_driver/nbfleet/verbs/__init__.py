@@ -1,0 +1,1 @@
+"""One module per verb: arguments in, an Answer out."""

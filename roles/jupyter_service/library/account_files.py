@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Keep a handful of an account's files and folders, and one secret, in a single round trip."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: account_files
+short_description: Keep a handful of an account's files and folders, and one secret
+description:
+  - Check mode, diff and action come from the same comparison. Files are written under a temporary name and renamed.
+  - The secret is 64 hexadecimal digits without a newline, made here and never seen in a result.
+  - Folders that had to be made are noted in O(record), so that O(state=absent) takes away those and no others.
+options:
+  folders:
+    description: Folders with their path and mode; without a mode an existing one keeps its own.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: The folder., type: path, required: true}
+      mode: {description: Such as V(0700)., type: str}
+  files:
+    description: Files with their path, content and mode.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: The file., type: path, required: true}
+      content: {description: Its whole content., type: str}
+      mode: {description: Such as V(0600)., type: str, default: '0600'}
+  secret:
+    description: The file of the secret.
+    type: path
+  record:
+    description: File in which folders that had to be made are noted.
+    type: path
+    required: true
+  state:
+    description: V(absent) removes the files, the secret, and the noted folders as far as they are empty.
+    type: str
+    choices: [present, absent]
+    default: present
+author: nbfleet
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Keep the service's files
+  account_files:
+    record: /home/robert/.config/nbfleet/made.json
+    folders: [{path: /home/robert/.config/nbfleet, mode: '0700'}]
+    files: [{path: /home/robert/.config/nbfleet/server_config.py, content: "c = get_config()\n"}]
+    secret: /home/robert/.config/nbfleet/token
+"""
+
+RETURN = r"""# nothing beyond changed and diff"""
+
+
+class Change(NamedTuple):
+    """One thing that is not as it should be; texts are for a diff and never a secret."""
+
+    kind: str  # "folder", "file", "secret" or "mode"
+    path: Path
+    before: str
+    after: str
+    mode: int | None
+
+
+def wanted_changes(params: dict[str, Any]) -> list[Change]:
+    """Compare what is there with what was asked for; nothing is changed."""
+    changes = []
+    for folder in params["folders"]:
+        path, mode = Path(folder["path"]), _mode(folder["mode"])
+        if not path.is_dir():
+            changes.append(Change("folder", path, "", "folder\n", mode))
+        elif mode is not None and _mode_of(path) != mode:
+            changes.append(_mode_change(path, mode))
+    for file in params["files"]:
+        path, mode, before = Path(file["path"]), _mode(file["mode"]), _text(Path(file["path"]))
+        if before != file["content"] or path.is_symlink():
+            changes.append(Change("file", path, before or "", file["content"], mode))
+        elif mode is not None and _mode_of(path) != mode:
+            changes.append(_mode_change(path, mode))
+    if params["secret"]:
+        path = Path(params["secret"])
+        if not is_secret(path):
+            before = "not 64 hexadecimal digits\n" if path.exists() else ""
+            changes.append(Change("secret", path, before, "64 hexadecimal digits\n", 0o600))
+        elif _mode_of(path) != 0o600:
+            changes.append(_mode_change(path, 0o600))
+    return changes
+
+
+def is_secret(path: Path) -> bool:
+    """Say whether the file holds what a server can rely on: an empty one would leave it open."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return re.fullmatch(rb"[0-9a-f]{64}", path.read_bytes()) is not None
+
+
+def _mode(text: str | None) -> int | None:
+    return int(text, 8) if text else None
+
+
+def _mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _mode_change(path: Path, mode: int) -> Change:
+    return Change("mode", path, f"mode {_mode_of(path):04o}\n", f"mode {mode:04o}\n", mode)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def carry_out(changes: list[Change], record: Path) -> None:
+    """Do what the comparison found."""
+    made = recorded(record)
+    for change in changes:
+        made += make_folder(change.path if change.kind == "folder" else change.path.parent)
+        if change.kind == "file":
+            write(change.path, change.after, change.mode)
+        elif change.kind == "secret":
+            write(change.path, secrets.token_hex(32), change.mode)
+        elif change.mode is not None:
+            change.path.chmod(change.mode)
+    made += make_folder(record.parent)
+    if made != recorded(record):
+        write(record, json.dumps({"folders": [str(path) for path in made]}) + "\n", 0o600)
+
+
+def recorded(record: Path) -> list[Path]:
+    """Return the folders that had to be made, outermost first."""
+    try:
+        return [Path(path) for path in json.loads(record.read_text(encoding="utf-8"))["folders"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it; returns the ones that were missing, outermost first."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir()
+    return missing[::-1]
+
+
+def write(path: Path, text: str, mode: int | None) -> None:
+    """Write under a temporary name and rename, so that nobody ever sees half a file."""
+    temporary = path.with_name(f".{path.name}.nbfleet-new")
+    temporary.unlink(missing_ok=True)
+    mode = 0o600 if mode is None else mode
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
+    """Return the files that go, and the folders that go if nothing else is in them, innermost first."""
+    record = Path(params["record"])
+    named = [Path(file["path"]) for file in params["files"]]
+    files = [*named, *([Path(params["secret"])] if params["secret"] else []), record]
+    return [path for path in files if path.exists() or path.is_symlink()], recorded(record)[::-1]
+
+
+def remove(files: list[Path], folders: list[Path]) -> None:
+    """Take the files away, and the folders as far as they are empty then."""
+    for path in files:
+        path.unlink()
+    for path in folders:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def main() -> None:
+    """Read the arguments, act, and answer."""
+    folder = {"path": {"type": "path", "required": True}, "mode": {"type": "str"}}
+    file = {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str"},
+        "mode": {"type": "str", "default": "0600"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "folders": {"type": "list", "elements": "dict", "default": [], "options": folder},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            # The path of the secret is no secret.
+            "secret": {"type": "path", "no_log": False},
+            "record": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["state"] == "absent":
+            files, folders = unwanted(module.params)
+            if not module.check_mode:
+                remove(files, folders)
+            diff = [{"before": "".join(f"{path}\n" for path in files), "after": ""}] if files else []
+            module.exit_json(changed=bool(files), diff=diff)
+        changes = wanted_changes(module.params)
+        if not module.check_mode and changes:
+            carry_out(changes, Path(module.params["record"]))
+    except OSError as error:
+        module.fail_json(
+            msg=f"{error.filename}: {error.strerror or error}; free some space, or give the folder back to its user."
+        )
+    named = [(str(change.path), change) for change in changes]
+    diff = [{"before_header": p, "after_header": p, "before": c.before, "after": c.after} for p, c in named]
+    module.exit_json(changed=bool(changes), diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,535 @@
+"""The module conda_environment: what it decides, what it says, and what it leaves behind, without a conda."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FILE = Path(__file__).resolve().parents[2] / "roles" / "jupyter" / "library" / "conda_environment.py"
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("conda_environment", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+conda = load()
+SHA = "a" * 64
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A conda whose program writes the records named in FAKE_CONDA and says what FAKE_ANSWER says."""
+    prefix = tmp_path / "miniconda3"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "conda-meta").mkdir()
+    (prefix / "conda-meta" / "history").touch()
+    program = prefix / "bin" / "conda"
+    program.write_text(
+        f"""#!{sys.executable}
+import json, os, pathlib, sys
+here = pathlib.Path({str(tmp_path)!r})
+with (here / "calls").open("a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+plan = json.loads((here / "fake.json").read_text())
+env = pathlib.Path(sys.argv[sys.argv.index("-p") + 1])
+if plan["stems"] is not None:
+    (env / "conda-meta").mkdir(parents=True, exist_ok=True)
+    (env / "conda-meta" / "history").touch()
+    for stem in plan["stems"]:
+        (env / "conda-meta" / (stem + ".json")).write_text(json.dumps({{"sha256": "{SHA}"}}))
+print(json.dumps(plan["answer"]))
+sys.exit(plan["status"])
+"""
+    )
+    program.chmod(0o755)
+    return prefix
+
+
+def fake(base: Path, *stems: str, answer: dict[str, Any] | None = None, status: int = 0, makes: bool = True) -> None:
+    said = {"success": True} if answer is None else answer
+    plan = {"stems": list(stems) if makes else None, "answer": said, "status": status}
+    (base.parent / "fake.json").write_text(json.dumps(plan))
+
+
+def calls(base: Path) -> list[list[str]]:
+    file = base.parent / "calls"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def record(environment: Path, *stems: str) -> None:
+    meta = environment / "conda-meta"
+    meta.mkdir(parents=True, exist_ok=True)
+    (meta / "history").touch()
+    for stem in stems:
+        (meta / f"{stem}.json").write_text(json.dumps({"sha256": SHA}))
+
+
+def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "conda_prefix": str(base),
+        "environment": str(base / "envs" / "jupyter"),
+        "specs": ["notebook>=7"],
+        "channels": ["conda-forge"],
+        "lock": "",
+        "adopt": False,
+        "kernel_for": None,
+        "kernel_name": None,
+        "kernel_display_name": None,
+        "variables_file": None,
+        "timeout": 20,
+        **params,
+    }
+    act = conda.ensure_absent if given.pop("state", "present") == "absent" else conda.ensure_present
+    result: dict[str, Any] = act(given, check_mode=check)
+    return result
+
+
+def lock(*stems: str, platform: str = "linux-64", digest: str = SHA) -> str:
+    lines = [f"http://mirror.example/conda-forge/{platform}/{stem}.conda#{digest}" for stem in stems]
+    return "\n".join([f"# platform: {platform}", "@EXPLICIT", *lines, ""])
+
+
+@pytest.fixture(autouse=True)
+def _on_linux_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conda.platform, "machine", lambda: "x86_64")
+
+
+class TestVersions:
+    def test_they_sort_as_conda_sorts_them(self) -> None:
+        ascending = ["0.4", "0.4.1.rc", "0.4.1", "0.5a1", "0.5b3", "0.5", "0.9.6", "1.0", "1.1dev1", "1.1a1"]
+        ascending += ["1.1.0dev1", "1.1.a1", "1.1.0rc1", "1.1", "1.1.0post1", "1.1post1", "1.10", "1!0.4.1"]
+        keys = [conda.version_key(version) for version in ascending]
+        assert [a < b for a, b in itertools.pairwise(keys)] == [True] * (len(keys) - 1)
+
+    def test_trailing_zeros_do_not_count(self) -> None:
+        assert conda.version_key("7") == conda.version_key("7.0.0")
+
+    @pytest.mark.parametrize(
+        ("version", "constraint", "met"),
+        [
+            ("7.6.5", ">=7", True),
+            ("6.5.6", ">=7", False),
+            ("7.6.5", ">=7,<8", True),
+            ("8.0", ">=7,<8", False),
+            ("7.10", "=7.1", False),
+            ("7.1.2", "=7.1", True),
+            ("7.1.2", "==7.1", False),
+            ("7.1.0", "==7.1", True),
+            ("3.12.4", "3.12.*", True),
+            ("3.1.4", "3.12.*", False),
+            ("2.0", "!=2.*", False),
+            ("1.4", "1.2|1.4", True),
+            ("1.4.9", "~=1.4.2", True),
+            ("1.5", "~=1.4.2", False),
+            ("1.0rc1", "<1.0", True),
+        ],
+    )
+    def test_a_constraint_is_met_or_not(self, version: str, constraint: str, met: bool) -> None:
+        assert conda.version_matches(version, constraint) is met
+
+
+class TestSpecs:
+    @pytest.mark.parametrize(
+        ("text", "name", "version", "build"),
+        [
+            ("IPython", "ipython", "", ""),
+            ("jupyter-resource-usage", "jupyter-resource-usage", "", ""),
+            ("notebook>=7", "notebook", ">=7", ""),
+            ("python=3.12", "python", "=3.12", ""),
+            ("numpy >=2,<3", "numpy", ">=2,<3", ""),
+            ("numpy 1.26.*", "numpy", "1.26.*", ""),
+            ("pytorch=2.4=*cuda*", "pytorch", "=2.4", "*cuda*"),
+            ("conda-forge::xeus", "xeus", "", ""),
+        ],
+    )
+    def test_it_is_read(self, text: str, name: str, version: str, build: str) -> None:
+        assert conda.parse_spec(text) == (name, version, build)
+
+    @pytest.mark.parametrize("text", ["", "six==", "numpy[version='>2']", "a b c d", "--offline", "a;b"])
+    def test_what_is_not_understood_is_refused_with_an_example(self, text: str) -> None:
+        with pytest.raises(conda.Refusal, match="not understood; write it as"):
+            conda.parse_spec(text)
+
+    def test_what_is_missing_is_named_once_and_in_order(self) -> None:
+        installed = {"notebook": conda.Record("notebook", "6.5", "0"), "ipython": conda.Record("ipython", "9", "0")}
+        assert conda.unmet(["zlib", "notebook>=7", "ipython", "zlib"], installed) == ["zlib", "notebook>=7"]
+
+    def test_a_build_is_compared(self) -> None:
+        installed = {"pytorch": conda.Record("pytorch", "2.4.0", "cpu_py312")}
+        assert conda.unmet(["pytorch=2.4=cpu*"], installed) == []
+        assert conda.unmet(["pytorch=2.4=cuda*"], installed) == ["pytorch=2.4=cuda*"]
+
+
+class TestPresent:
+    def test_a_missing_environment_is_created_by_one_call_on_the_asked_channels_alone(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        result = run(base, channels=["one", "two"])
+        assert result["changed"] is True
+        assert result["missing"] == ["notebook>=7"]
+        environment = str(base / "envs" / "jupyter")
+        head = ["create", "-y", "--json", "-p", environment, "--override-channels"]
+        assert calls(base) == [[*head, "-c", "one", "-c", "two", "notebook>=7"]]
+
+    def test_a_second_run_changes_nothing_and_calls_no_conda(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        first = run(base)
+        second = run(base)
+        assert second["changed"] is False
+        assert second["diff"] == []
+        assert second["revision"] == first["revision"] != ""
+        assert len(calls(base)) == 1
+
+    def test_a_dry_run_predicts_the_same_and_touches_nothing(self, base: Path) -> None:
+        before = sorted(base.rglob("*"))
+        result = run(base, check=True)
+        assert result["changed"] is True
+        assert result["revision"] == ""
+        assert result["diff"][0]["after"] == "notebook>=7\n"
+        assert sorted(base.rglob("*")) == before
+        assert calls(base) == []
+
+    def test_a_dry_run_before_there_is_a_conda_predicts_a_change(self, tmp_path: Path) -> None:
+        assert run(tmp_path / "none", check=True)["changed"] is True
+
+    def test_without_conda_it_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(conda.Refusal, match="there is no conda in"):
+            run(tmp_path / "none")
+
+    def test_only_what_is_missing_is_installed(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "ipython-9.0-0")
+        first = run(base, specs=["notebook>=7", "ipython"])
+        fake(base, "six-1.17-0")
+        second = run(base, specs=["notebook>=7", "ipython", "six"])
+        assert calls(base)[1][0] == "install"
+        assert calls(base)[1][-1:] == ["six"]
+        assert calls(base)[1].count("ipython") == 0
+        assert second["revision"] != first["revision"]
+
+    def test_what_the_user_installs_does_not_change_the_revision(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        first = run(base)
+        record(base / "envs" / "jupyter", "pandas-3.0-0")
+        assert run(base)["revision"] == first["revision"]
+
+    def test_what_pip_left_is_no_presence(self, base: Path) -> None:
+        environment = base / "envs" / "jupyter"
+        record(environment)
+        (environment / "lib" / "python3.13" / "site-packages" / "notebook-7.6.5.dist-info").mkdir(parents=True)
+        assert run(base, check=True, adopt=True)["missing"] == ["notebook>=7"]
+
+    def test_success_without_the_package_is_no_success(self, base: Path) -> None:
+        fake(base, makes=False)
+        with pytest.raises(conda.Refusal, match="said that all went well, yet notebook>=7 is not there"):
+            run(base)
+
+    def test_a_crash_at_exit_after_the_work_is_done_is_a_success(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", status=139)
+        assert run(base)["changed"] is True
+
+    def test_a_failure_that_conda_rolled_back_leaves_no_work_behind(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        run(base)
+        fake(base, makes=False, status=1, answer={"exception_name": "PackagesNotFoundError", "packages": ["x"]})
+        with pytest.raises(conda.Refusal, match="conda does not find x"):
+            run(base, specs=["notebook>=7", "x"])
+        assert run(base)["changed"] is False
+
+    def test_a_creation_that_was_killed_is_redone_from_nothing(self, base: Path) -> None:
+        fake(base, makes=False, status=137, answer={})
+        with pytest.raises(conda.Refusal, match=r"killed \(signal 9\)"):
+            run(base)
+        left = base / "envs" / "jupyter" / "lib" / "half"
+        left.mkdir(parents=True)
+        fake(base, "notebook-7.6.5-0")
+        assert run(base)["changed"] is True
+        assert not left.exists()
+        assert list(base.glob(".nbfleet-begun*")) == []
+
+    def test_a_folder_of_another_hand_is_not_overwritten(self, base: Path) -> None:
+        thesis = base / "envs" / "jupyter" / "thesis.tex"
+        thesis.parent.mkdir(parents=True)
+        thesis.touch()
+        with pytest.raises(conda.Refusal, match="is no conda environment; move it away"):
+            run(base)
+        assert thesis.exists()
+
+    def test_an_installation_that_was_killed_is_done_again_although_the_names_are_there(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        run(base)
+        environment = conda.Environment(base / "envs" / "jupyter", base)
+        environment.begun_file.write_text("install\n")
+        assert run(base)["changed"] is True
+        assert run(base)["changed"] is False
+
+    def test_a_record_cut_short_is_removed_and_its_package_installed_again(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "tornado-6.5-0")
+        run(base)
+        broken = base / "envs" / "jupyter" / "conda-meta" / "tornado-6.5-0.json"
+        broken.write_text('{"name": "torn')
+        assert run(base)["changed"] is True
+        assert calls(base)[1][-1] == "tornado"
+        assert json.loads(broken.read_text())
+
+    def test_a_good_environment_of_another_hand_is_used_as_it_is(self, base: Path) -> None:
+        record(base / "envs" / "jupyter", "notebook-7.6.5-0")
+        result = run(base)
+        assert (result["changed"], result["revision"]) == (False, "")
+        assert not (base / "envs" / "jupyter" / "conda-meta" / "nbfleet").exists()
+
+    def test_a_lacking_environment_of_another_hand_is_refused_unless_adopted(self, base: Path) -> None:
+        record(base / "envs" / "jupyter", "six-1.17-0")
+        fake(base, "notebook-7.6.5-0")
+        with pytest.raises(conda.Refusal, match="was not made by nbfleet and lacks notebook>=7"):
+            run(base)
+        assert run(base, adopt=True)["changed"] is True
+
+    def test_the_base_environment_can_be_used_as_in_the_tutorial(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        assert run(base, environment=str(base))["changed"] is True
+        assert calls(base)[0][0] == "install"
+        assert run(base, environment=str(base))["changed"] is False
+
+    def test_a_frozen_base_is_left_alone_with_its_reason(self, base: Path) -> None:
+        (base / "conda-meta" / "frozen").write_text('{"message": "managed by ops"}')
+        with pytest.raises(conda.Refusal, match=r"is frozen \(managed by ops\)"):
+            run(base, environment=str(base))
+
+    def test_a_second_conda_waits_and_then_says_for_what(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        with (
+            conda.one_at_a_time(base, seconds=1),
+            pytest.raises(conda.Refusal, match="another run has used the conda in"),
+        ):
+            run(base, timeout=0)
+
+    def test_conda_that_never_ends_is_ended(self, base: Path) -> None:
+        (base / "bin" / "conda").write_text("#!/bin/sh\nexec sleep 60\n")
+        with pytest.raises(conda.Refusal, match="did not finish within 1 s"):
+            run(base, timeout=1)
+
+
+class TestLock:
+    def test_it_is_installed_without_a_solve_and_only_once(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "six-1.17-0")
+        text = lock("notebook-7.6.5-0", "six-1.17-0")
+        assert run(base, lock=text)["changed"] is True
+        assert calls(base)[0][-2] == "--file"
+        assert run(base, lock=text)["changed"] is False
+        assert list(base.glob(".nbfleet-lock*")) == []
+
+    def test_another_list_replaces_the_environment(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "six-1.17-0")
+        run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0"))
+        fake(base, "notebook-7.6.6-0")
+        result = run(base, lock=lock("notebook-7.6.6-0"))
+        assert result["diff"][0]["before"] == "notebook-7.6.5-0\nsix-1.17-0\n"
+        assert result["diff"][0]["after"] == "notebook-7.6.6-0\n"
+        meta = base / "envs" / "jupyter" / "conda-meta"
+        assert sorted(file.name for file in meta.glob("*-*.json")) == ["notebook-7.6.6-0.json"]
+
+    def test_a_failed_replacement_gives_the_old_environment_back(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        run(base, lock=lock("notebook-7.6.5-0"))
+        fake(base, makes=False, status=1, answer={"exception_name": "ChecksumMismatchError", "url": "http://m/x.conda"})
+        with pytest.raises(conda.Refusal, match=r"http://m/x.conda is not what its hash says"):
+            run(base, lock=lock("notebook-7.6.6-0"))
+        assert run(base, lock=lock("notebook-7.6.5-0"))["changed"] is False
+        assert sorted(path.name for path in (base / "envs").iterdir()) == ["jupyter"]
+
+    def test_another_hash_is_another_package(self) -> None:
+        assert conda.lock_difference({"six-1-0": "b" * 64}, {"six-1-0": {SHA}}) == (["six-1-0"], [])
+        assert conda.lock_difference({"six-1-0": "b" * 32}, {"six-1-0": {SHA}}) == ([], [])
+
+    def test_one_for_another_platform_is_refused_with_both_names(self, base: Path) -> None:
+        with pytest.raises(conda.Refusal, match="the lock is for linux-aarch64 and this machine is linux-64"):
+            run(base, lock=lock("notebook-7.6.5-0", platform="linux-aarch64"))
+
+    def test_one_without_hashes_is_refused(self, base: Path) -> None:
+        with pytest.raises(conda.Refusal, match=r"no hash for notebook-7\.6\.5-0\.conda"):
+            run(base, lock=lock("notebook-7.6.5-0", digest=""))
+
+    def test_one_that_lacks_what_is_asked_for_is_refused(self, base: Path) -> None:
+        with pytest.raises(conda.Refusal, match="the lock does not hold notebook>=7"):
+            run(base, lock=lock("six-1.17-0"))
+
+    def test_the_base_environment_cannot_be_locked(self, base: Path) -> None:
+        with pytest.raises(conda.Refusal, match="cannot be applied to the base environment"):
+            run(base, environment=str(base), lock=lock("notebook-7.6.5-0"))
+
+    @pytest.mark.parametrize("text", ["", "notebook\n", "@EXPLICIT\n", "@EXPLICIT\nhttp://m/noarch/readme.txt#" + SHA])
+    def test_a_file_that_is_no_lock_is_refused(self, text: str) -> None:
+        with pytest.raises(conda.Refusal):
+            conda.parse_lock(text, "linux-64")
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            (
+                {"exception_name": "PackagesNotFoundInChannelsError", "packages": ["six=99"]},
+                "conda does not find six=99 in conda-forge; correct",
+            ),
+            (
+                {"exception_name": "CondaHTTPError", "status_code": "000", "url": "http://c/linux-64"},
+                "conda cannot reach http://c/linux-64; check from the account",
+            ),
+            (
+                {"exception_name": "CondaHTTPError", "status_code": 403, "url": "http://c"},
+                "the channel http://c refuses access (HTTP 403)",
+            ),
+            (
+                {"exception_name": "CondaHTTPError", "status_code": 503, "url": "http://c"},
+                "the channel http://c answered HTTP 503; run again later",
+            ),
+            (
+                {"exception_name": "CondaMultiError", "errors": [{"message": "[Errno 28] No space left on device"}]},
+                "the disk is full; free some space",
+            ),
+            (
+                {
+                    "exception_name": "RattlerUnsatisfiableError",
+                    "message": "Cannot solve the request because of: The following packages are incompatible\n"
+                    "├─ jupyterlab 4.6.4.* can be installed\n└─ notebook 7.6.5.* cannot be installed",
+                },
+                "(jupyterlab 4.6.4.* can be installed; notebook 7.6.5.* cannot be installed)",
+            ),
+            ({}, "conda ended with status 1 (RuntimeError: last); run again"),
+        ],
+    )
+    def test_a_failure_is_one_sentence_with_the_next_step(self, answer: dict[str, Any], words: str) -> None:
+        said = conda.explain(answer, "Traceback\nRuntimeError: last\n", 1, ["conda-forge"])
+        assert words in said
+        assert "\n" not in said
+
+    def test_conda_s_answer_is_found_behind_other_lines(self) -> None:
+        assert conda.read_answer('ERROR conda.core.link: x\n{\n "success": true\n}\n') == {"success": True}
+        assert conda.read_answer("Traceback\n") == {}
+
+    def test_conda_inherits_neither_another_conda_nor_a_python_path(self) -> None:
+        given = {"HOME": "/h", "CONDA_PREFIX": "/x", "CONDA_EXE": "/x", "PYTHONPATH": "/y", "https_proxy": "p"}
+        clean = conda.conda_environ(given)
+        assert clean["HOME"] == "/h"
+        assert clean["https_proxy"] == "p"
+        assert not {"CONDA_PREFIX", "CONDA_EXE", "PYTHONPATH"} & clean.keys()
+
+
+class TestActivation:
+    def make(self, base: Path, script: str) -> Path:
+        fake(base, "notebook-7.6.5-0")
+        run(base)
+        folder = base / "envs" / "jupyter" / "etc" / "conda" / "activate.d"
+        folder.mkdir(parents=True)
+        (folder / "proj.sh").write_text(script)
+        return base / "envs" / "jupyter" / "etc" / "nbfleet.env"
+
+    def test_what_the_scripts_set_lands_in_a_private_file(self, base: Path) -> None:
+        file = self.make(base, 'export PROJ_DATA="$CONDA_PREFIX/share/proj"; echo noise; export ODD=\'a "b" $c\'\n')
+        result = run(base, variables_file=str(file))
+        assert result["changed"] is True
+        data = f"{base}/envs/jupyter/share/proj"
+        assert file.read_text() == f'ODD="a \\"b\\" \\$c"\nPROJ_DATA="{data}"\n'
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert "share/proj" not in json.dumps(result["diff"])
+        assert run(base, variables_file=str(file))["changed"] is False
+
+    def test_they_are_part_of_the_revision(self, base: Path) -> None:
+        file = self.make(base, "export A=1\n")
+        first = run(base, variables_file=str(file))["revision"]
+        (base / "envs" / "jupyter" / "etc" / "conda" / "activate.d" / "proj.sh").write_text("export A=2\n")
+        assert run(base, variables_file=str(file))["revision"] != first
+
+    def test_without_scripts_there_is_no_file(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        file = base / "envs" / "jupyter" / "etc" / "nbfleet.env"
+        run(base, variables_file=str(file))
+        assert not file.exists()
+
+
+class TestKernels:
+    def register(self, base: Path, **params: Any) -> dict[str, Any]:
+        environment = base / "envs" / "kernel-stats"
+        jupyter = base / "envs" / "jupyter"
+        names: dict[str, Any] = {"environment": str(environment), "specs": ["ipykernel"], "kernel_for": str(jupyter)}
+        fake(base, "ipykernel-7.4-0")
+        if not params.get("check"):
+            own = environment / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.write_text(json.dumps({"argv": ["python", "-m", "ipykernel_launcher"], "display_name": "Python 3"}))
+            record(environment, "ipykernel-7.4-0")
+        return run(base, **names, kernel_name="stats", kernel_display_name="Statistics", **params)
+
+    def test_one_is_registered_with_an_absolute_program(self, base: Path) -> None:
+        assert self.register(base)["changed"] is True
+        file = base / "envs" / "jupyter" / "share" / "jupyter" / "kernels" / "stats" / "kernel.json"
+        found = json.loads(file.read_text())
+        assert found["argv"][0] == f"{base}/envs/kernel-stats/bin/python"
+        assert found["display_name"] == "Statistics"
+        assert found["env"]["PYTHONNOUSERSITE"] == "1"
+        assert found["env"]["PATH"] == f"{base}/envs/kernel-stats/bin:${{PATH}}"
+        assert self.register(base)["changed"] is False
+
+    def test_a_dry_run_registers_nothing(self, base: Path) -> None:
+        assert self.register(base, check=True)["changed"] is True
+        assert not (base / "envs").exists()
+
+    def test_a_kernel_of_another_hand_keeps_its_name(self, base: Path) -> None:
+        file = base / "envs" / "jupyter" / "share" / "jupyter" / "kernels" / "stats" / "kernel.json"
+        file.parent.mkdir(parents=True)
+        file.write_text('{"argv": ["x"]}')
+        with pytest.raises(conda.Refusal, match="was not made by nbfleet; give the kernel another name"):
+            self.register(base)
+
+    def test_an_environment_without_a_kernel_says_what_to_add(self, tmp_path: Path) -> None:
+        with pytest.raises(conda.Refusal, match="holds no kernel; add ipykernel"):
+            conda.kernelspec(tmp_path, "x", {})
+
+
+class TestAbsent:
+    def test_what_we_made_goes_and_nothing_else(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        run(base)
+        theirs = base / "envs" / "thesis"
+        record(theirs, "six-1.17-0")
+        assert run(base, state="absent", check=True)["changed"] is True
+        assert (base / "envs" / "jupyter").exists()
+        assert run(base, state="absent")["changed"] is True
+        assert not (base / "envs" / "jupyter").exists()
+        assert theirs.exists()
+        assert run(base, state="absent")["changed"] is False
+        assert [path.name for path in base.iterdir() if path.name.startswith(".nbfleet")] == []
+
+    def test_an_environment_of_another_hand_stays(self, base: Path) -> None:
+        record(base / "envs" / "jupyter", "notebook-7.6.5-0")
+        assert run(base, state="absent")["changed"] is False
+        assert (base / "envs" / "jupyter").exists()
+
+    def test_the_base_environment_stays_and_loses_our_marker(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        run(base, environment=str(base))
+        run(base, environment=str(base), state="absent")
+        assert (base / "bin" / "conda").exists()
+        assert not (base / "conda-meta" / "nbfleet").exists()
+
+    def test_what_a_killed_creation_left_goes(self, base: Path) -> None:
+        environment = conda.Environment(base / "envs" / "jupyter", base)
+        environment.begun_file.write_text("create\n")
+        (environment.path / "lib").mkdir(parents=True)
+        run(base, state="absent")
+        assert not environment.path.exists()

@@ -1,0 +1,156 @@
+"""forward.py, probe.py and service.py through two real sshd processes to a server on a socket."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import near_sshd
+import pytest
+from nbfleet import probe, service, ssh
+from nbfleet.errors import FailedError, ForwardError
+from nbfleet.forward import Forward, free_port, require_free
+from nbfleet.ssh import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def near() -> Iterator[near_sshd.Near]:
+    if not near_sshd.SSHD:
+        pytest.skip("sshd is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="nf", dir="/tmp"))
+    with near_sshd.near(folder) as made:
+        yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _runtime(near: near_sshd.Near, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=near.folder))
+    (near.folder / "state").write_text("active\n")
+    (near.folder / "token").write_text(near_sshd.TOKEN)
+    (near.folder / "orders").unlink(missing_ok=True)
+    (near.folder / "broken").unlink(missing_ok=True)
+    yield
+    ssh.close_since(0)
+
+
+@pytest.fixture
+def forward(near: near_sshd.Near) -> Iterator[Forward]:
+    made = Forward(near.endpoint, free_port(None), connection=Connection(near.reach, ask=False))
+    yield made
+    made.close()
+
+
+def wait_for(what: str, true: object, *, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    assert callable(true)
+    while not true():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+
+
+def test_the_forward_reaches_the_very_server(forward: Forward) -> None:
+    forward.open()
+    assert forward.token == near_sshd.TOKEN
+    assert not forward.started
+    assert probe.alive(forward.local_port, forward.endpoint)
+
+
+def test_a_service_that_is_down_is_started_first(near: near_sshd.Near, forward: Forward) -> None:
+    (near.folder / "state").write_text("inactive\n")
+    forward.open()
+    assert forward.started
+    assert "start nbfleet-jupyter.service" in (near.folder / "orders").read_text()
+
+
+def test_a_service_that_does_not_start_is_named(near: near_sshd.Near, forward: Forward) -> None:
+    (near.folder / "state").write_text("failed\n")
+    (near.folder / "broken").touch()
+    with pytest.raises(FailedError, match="robert-node12: Jupyter does not start"):
+        forward.open()
+
+
+def test_an_empty_token_file_is_refused(near: near_sshd.Near, forward: Forward) -> None:
+    (near.folder / "token").write_text("")
+    with pytest.raises(FailedError, match=r"token file .* is missing or empty"):
+        forward.open()
+
+
+def test_a_server_that_does_not_know_the_token_is_another_one(near: near_sshd.Near, forward: Forward) -> None:
+    (near.folder / "token").write_text("8" * 64)
+    with pytest.raises(ForwardError, match="does not accept this account's token"):
+        forward.open()
+    assert not near_sshd.listening(forward.local_port)
+
+
+def test_a_server_that_does_not_answer_is_waited_for_with_an_end(near: near_sshd.Near) -> None:
+    endpoint = replace(near.endpoint, socket=str(near.folder / "nothing.sock"))
+    with pytest.raises(ForwardError, match=r"waited 0 s for http://127.0.0.1:\d+/robert-node12/api: the server"):
+        probe.wait_until_ready(free_port(None), endpoint, "x", seconds=0.2)
+
+
+def test_closing_frees_the_port_and_leaves_the_master(forward: Forward) -> None:
+    forward.open()
+    forward.close()
+    assert not near_sshd.listening(forward.local_port)
+    assert forward.connection.alive()
+
+
+def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, forward: Forward) -> None:
+    forward.open()
+    stop = threading.Event()
+    said: list[str] = []
+    keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
+    keeper.start()
+    try:
+        near.node.stop()
+        wait_for("the loss to be seen", lambda: said)
+        wait_for("the reason", lambda: any("refuses the connection" in line for line in said))
+        near.node.start()
+        wait_for("the way back", lambda: any("back after" in line for line in said))
+        assert probe.alive(forward.local_port, near.endpoint)
+    finally:
+        stop.set()
+        keeper.join(10)
+    assert "the connection is lost" in said[0]
+
+
+def test_the_last_port_is_taken_if_free_and_named_if_not() -> None:
+    port = near_sshd.free_port()
+    assert free_port(port) == port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        assert free_port(port) != port
+        with pytest.raises(ForwardError, match=f"port {port} is taken"):
+            require_free(port)
+
+
+def test_the_token_is_in_no_repr(near: near_sshd.Near, forward: Forward) -> None:
+    forward.open()
+    running = service.ensure_running(forward.connection, near.endpoint)
+    assert near_sshd.TOKEN not in repr(forward) + repr(running) + repr(vars(forward)["endpoint"])
+
+
+def test_a_status_is_one_question(near: near_sshd.Near) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    status = service.status(connection, near.endpoint)
+    assert (status.state, status.memory, status.since) == ("active", 73400320, "Mon 2030-01-07 10:00:00 UTC")
+    assert service.journal(connection, near.endpoint, lines=5) == ["a line of the journal"]
+
+
+def test_noise_of_a_shell_s_start_up_files_is_not_taken_for_an_answer() -> None:
+    assert service.answers("Welcome!\nstate=lies\nnbfleet:state=active\nnbfleet:words=a=b\n") == {
+        "state": "active",
+        "words": "a=b",
+    }

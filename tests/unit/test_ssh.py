@@ -1,0 +1,189 @@
+"""ssh.py and control.py against two real sshd processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import near_sshd
+import pytest
+from nbfleet import control, ssh
+from nbfleet.endpoint import Reach
+from nbfleet.errors import ForwardError, SetupError, UnreachableError
+from nbfleet.explain import ssh_reason
+from nbfleet.ssh import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="nf", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def near(short_folder: Path) -> Iterator[near_sshd.Near]:
+    if not near_sshd.SSHD:
+        pytest.skip("sshd is not installed")
+    with near_sshd.near(short_folder) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def runtime(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    runtime = Path(tempfile.mkdtemp(dir=short_folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    yield runtime
+    ssh.close_since(0)
+
+
+def test_a_script_runs_behind_the_bastion_and_every_hop_has_one_master(near: near_sshd.Near, runtime: Path) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    assert connection.run('echo "$((6 * 7))"').out == "42\n"
+    assert len([path for path in (runtime / "nbfleet").iterdir() if path.is_socket()]) == 2
+    assert [hop.port for hop in connection.hops()] == [near.bastion.port]
+
+
+def test_a_second_command_rides_on_the_open_master(near: near_sshd.Near) -> None:
+    Connection(near.reach, ask=False).open()
+    logins = (near.folder / "node.log").read_text().count("Accepted")
+    again = Connection(near.reach, ask=False)
+    again.open()
+    again.run("true")
+    assert (near.folder / "node.log").read_text().count("Accepted") == logins
+
+
+def test_a_closed_master_is_gone(near: near_sshd.Near) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    connection.close()
+    assert not connection.alive()
+    with pytest.raises(UnreachableError):
+        connection.run("true")
+
+
+def test_an_unknown_host_key_is_refused_and_the_hop_is_named(near: near_sshd.Near) -> None:
+    with pytest.raises(UnreachableError, match="host key that is not known") as caught:
+        Connection(near.unknown_keys(), ask=False).open()
+    assert str(near.bastion.port) in str(caught.value)
+    assert caught.value.data == {"reason": "host_key_unknown", "askable": True}
+
+
+def test_a_changed_host_key_is_refused_with_the_line_to_remove(near: near_sshd.Near) -> None:
+    known = near.folder / "known_hosts"
+    kept = known.read_text()
+    bastion, node = kept.splitlines()
+    known.write_text(f"{bastion.split()[0]} {' '.join(node.split()[1:])}\n{node}\n")
+    try:
+        with pytest.raises(UnreachableError, match="another host key") as caught:
+            Connection(near.reach, ask=False).open()
+    finally:
+        known.write_text(kept)
+    assert f"line 1 of {known}" in caught.value.hint
+    assert caught.value.data is not None
+    assert not caught.value.data["askable"]
+
+
+def test_a_refusing_bastion_and_a_refusing_node_are_told_apart(near: near_sshd.Near) -> None:
+    nobody = near_sshd.free_port()
+    jump = replace(near.reach, args=near.reach.args.replace(str(near.bastion.port), str(nobody)))
+    with pytest.raises(UnreachableError, match=f":{nobody}, on the way to .*, refuses the connection"):
+        Connection(jump, ask=False).open()
+    with pytest.raises(UnreachableError, match=rf"^\S+:{nobody} refuses the connection"):
+        Connection(replace(near.reach, port=nobody), ask=False).open()
+
+
+def test_a_taken_local_port_is_named(near: near_sshd.Near) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ForwardError, match=f"local port {port}"):
+            connection.forward(port, "/nowhere.sock")
+
+
+def test_masters_of_an_interrupted_run_are_ended_and_older_ones_are_not(near: near_sshd.Near) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    ssh.close_since(time.time() + 5)
+    assert connection.alive()
+    ssh.close_since(time.time() - 60)
+    assert not connection.alive()
+
+
+def test_the_configuration_reaches_the_jump_host_and_weakens_nothing(runtime: Path) -> None:
+    folder = control.control_folder()
+    path = control.write_config(folder, user_config="/etc/own config", batch=True)
+    text = path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert folder == runtime / "nbfleet"
+    assert 'Include "/etc/own config"' in text
+    assert "StrictHostKeyChecking" not in text
+    assert "BatchMode yes" in text
+    assert "BatchMode" not in control.write_config(folder, user_config=None, batch=False).read_text()
+
+
+def test_a_control_folder_of_somebody_else_is_not_used(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (runtime / "elsewhere").mkdir()
+    (runtime / "nbfleet").symlink_to(runtime / "elsewhere")
+    with monkeypatch.context() as other:
+        other.setattr(os, "getuid", lambda: 4242)
+        with pytest.raises(SetupError, match="belongs to somebody else"):
+            control.control_folder()
+    Path("/tmp/nbfleet-4242").rmdir()  # noqa: S108 - made by the function under test
+
+
+def test_control_paths_are_short_enough_for_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    assert len(str(control.control_folder())) + control.HASHED <= control.LONGEST
+
+
+def test_an_old_client_gets_a_proxy_command_instead_of_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "client_version", lambda: (6, 6))
+    words = ssh.jump_words(["-o", "ProxyJump=bianca@bastion:22522", "-p", "2222"], "FILE")
+    assert words == ["-o", "ProxyCommand=ssh -F FILE -p 22522 -W %h:%p bianca@bastion", "-p", "2222"]
+    monkeypatch.setattr(ssh, "client_version", lambda: (9, 2))
+    assert ssh.jump_words(["-J", "bastion"], "FILE") == ["-J", "bastion"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "host_key_changed"),
+        ("No ED25519 host key is known for x and you have requested strict checking.", "host_key_unknown"),
+        ("ssh: Could not resolve hostname x: Name or service not known", "name_unknown"),
+        ("r@x: Permission denied (publickey,keyboard-interactive).", "permission_denied"),
+        ("ssh: connect to host x port 22: Connection refused", "refused"),
+        ("ssh: connect to host x port 22: Connection timed out", "timeout"),
+        ("Connection timed out during banner exchange", "timeout"),
+        ("channel 0: open failed: administratively prohibited: open failed", "forward_refused"),
+        ("kex_exchange_identification: Connection closed by remote host", "hung_up"),
+        ("something never seen before", "unreachable"),
+    ],
+)
+def test_each_of_ssh_s_refusals_has_its_own_next_step(words: str, code: str) -> None:
+    reason = ssh_reason(words, where="robert@x")
+    assert reason.code == code
+    assert reason.hint
+
+
+def test_the_words_for_ssh_leave_the_inventory_s_arguments_whole() -> None:
+    reach = Reach("h", "robert", 2222, "/k", '-F "/a b/config" -o ProxyJump=bianca@b:22522')
+    assert reach.config == "/a b/config"
+    assert reach.options == ["-o", "ProxyJump=bianca@b:22522", "-i", "/k", "-p", "2222", "-l", "robert"]
