@@ -118,6 +118,7 @@ def connect(provisioned: Lab) -> Callable[[str], dict[str, Any]]:
     def open_forward(account: str) -> dict[str, Any]:
         done = provisioned.nbfleet("connect", account, "--background", "--no-browser", "--json")
         assert done.code == 0, done.out + done.err
-        return done.answer
+        opened: dict[str, Any] = done.answer["data"]
+        return opened
 
     return open_forward

@@ -95,8 +95,8 @@ class Lab:
         self.prefix = f"nbfleet-{place}-{self.name}"
 
     def machines(self) -> dict[str, Json]:
-        """Return the machines of this lab as lab.yml defines them, each with its number for the addresses."""
-        text = yaml.safe_load((Path(__file__).parent / "lab.yml").read_text(encoding="utf-8"))
+        """Return the machines of this lab as vars/lab.yml defines them, each with its number for the addresses."""
+        text = yaml.safe_load((Path(__file__).parent / "vars" / "lab.yml").read_text(encoding="utf-8"))
         wanted = text["labs"].get(self.name, list(text["machines"]))
         return {
             name: {"number": number, **machine}
@@ -213,11 +213,13 @@ def kept_slot(networks: list[Json]) -> int | None:
 
 
 def sshd_settings(machine: Json, plan: Json) -> str:
-    """Return the lines that make a machine's sshd a bastion, a node behind it, or closed."""
+    """Return the lines that make a machine's sshd a bastion or a node behind it; "" for a machine without sshd."""
+    if machine["role"] == "channel":
+        return ""
     nodes = [other for other in plan["machines"] if other["role"] == "node"]
     bastion = next(other for other in plan["machines"] if other["role"] == "bastion")
     lines = [
-        f"Port {22 if machine['role'] == 'channel' else machine['port']}",
+        f"Port {machine['port']}",
         "HostKey /etc/ssh/ssh_host_ed25519_key",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
@@ -234,8 +236,6 @@ def sshd_settings(machine: Json, plan: Json) -> str:
             "PermitTTY no",
             f"PermitOpen {goals}",
         ]
-    elif machine["role"] == "channel":
-        lines.append("DenyUsers *")
     else:
         lines.append("AllowUsers " + " ".join(f"{user}@{bastion['address']}" for user in machine["users"]))
     return "\n".join(lines) + "\n"
@@ -419,12 +419,17 @@ def diagnose(plan: Json, lab: Lab) -> None:
 
 
 def remains(lab: Lab) -> Json:
-    """Return what a lab of this name has left on this machine."""
+    """Return what a lab of this name has left on this machine: podman's things, and the files that we know of."""
+    files = [lab.directory / name for name in FILES]
+    files += sorted(lab.directory.glob("*.before.json"))
+    # While molecule runs it still writes there itself.
+    if "MOLECULE_EPHEMERAL_DIRECTORY" not in os.environ:
+        files.append(lab.directory / "molecule")
     return {
         "directory": str(lab.directory),
         "containers": sorted(lab.containers()),
         "networks": [network["name"] for network in lab.networks() if network["ours"]],
-        "files": [str(lab.directory / name) for name in FILES],
+        "files": [str(file) for file in files],
     }
 
 

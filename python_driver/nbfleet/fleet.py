@@ -14,7 +14,8 @@ from nbfleet import content, converge
 from nbfleet.endpoint import Reach
 from nbfleet.errors import NbfleetError, SetupError, UnreachableError, UsageError
 from nbfleet.explain import Reason
-from nbfleet.ssh import Connection, can_ask, close_since, jump_words
+from nbfleet.jump import jump_words
+from nbfleet.ssh import Connection, can_ask, close_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -58,6 +59,7 @@ class Lab:
     def destroy(self) -> None:
         """Remove the machines and all they left on this computer."""
         self._playbook("destroy")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _playbook(self, name: str) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -252,6 +252,16 @@ def test_it_needs_no_more_than_sh_coreutils_tar_and_gzip(installer: Path, tmp_pa
     assert json.loads((tmp_path / "mc" / ".installer.info").read_text())["name"] == "Miniconda3"
 
 
+def test_it_needs_no_certificates_of_the_machine(
+    install: Callable[..., Done], installed: Conda, tmp_path: Path
+) -> None:
+    nothing = {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}
+    assert install("-b", "-p", tmp_path / "mc", **nothing).code == 0
+    mine = Conda(tmp_path / "mc", tmp_path, installed.url)
+    (mine.prefix / ".condarc").write_text(f"channels: [conda-forge]\nchannel_alias: {installed.url}\n")
+    assert mine("create", "-y", "-q", "-n", "new", "six", **nothing).code == 0
+
+
 def test_a_closed_umask_gives_a_closed_tree(installer: Path, tmp_path: Path) -> None:
     done = execute("/bin/sh", "-c", f"umask 077; sh {installer} -b -p {tmp_path}/mc", home=tmp_path)
     assert done.code == 0

@@ -88,12 +88,14 @@ def test_lines_for_csh_and_fish(conda: Conda, env: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("tcsh"), reason="no tcsh on this machine; the lab's account tim has it")
 def test_activating_in_tcsh(conda: Conda, env: Path) -> None:
-    script = (
-        f"source {conda.prefix}/etc/profile.d/conda.csh; conda activate {env}; echo $CONDA_PREFIX; which python; "
-        "conda deactivate; echo $PATH"
+    # One command a line: an alias does not hold within the line that makes it.
+    script = env.with_name("script.csh")
+    script.write_text(
+        f"source {conda.prefix}/etc/profile.d/conda.csh\nconda activate {env}\necho $CONDA_PREFIX\nwhich python\n"
+        "conda deactivate\necho $PATH\nconda activate nope\necho $status\n"
     )
-    done = execute("tcsh", "-fc", script, home=conda.home)
-    assert done.out.splitlines() == [str(env), f"{env}/bin/python", f"{conda.prefix}/condabin:{PATH}"]
+    done = execute("tcsh", "-f", script, home=conda.home)
+    assert done.out.splitlines() == [str(env), f"{env}/bin/python", f"{conda.prefix}/condabin:{PATH}", "1"]
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="no fish on this machine; the lab's account finn has it")

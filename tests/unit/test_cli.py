@@ -157,3 +157,17 @@ def test_no_token_is_ever_stored(store: Store) -> None:
     for path in store.root.rglob("*.json"):
         assert set(json.loads(path.read_text())) <= {"version", "endpoint", "local_port"}
         assert "token" not in path.read_text().replace("token_file", "").replace("/token", "")
+
+
+def test_the_driver_keeps_its_walls() -> None:
+    package = DOCS.parent / "python_driver" / "nbfleet"
+    sources = {path.name: path.read_text() for path in package.rglob("*.py")}
+    holders = {
+        word: [
+            name for name, text in sources.items() if re.search(rf"^\s*(?:import|from) {word}\b", text, re.MULTILINE)
+        ]
+        for word in ("subprocess", "ansible_runner")
+    }
+    assert holders == {"subprocess": ["process.py"], "ansible_runner": ["converge.py"]}
+    assert [name for name, text in sources.items() if re.search(r"(?<![.\w])print\(\w", text)] == ["cli.py"]
+    assert {name for name, text in sources.items() if "sys.exit(" in text} == {"__main__.py", "hold.py"}

@@ -1,10 +1,11 @@
-"""The module conda_environment: what it decides, what it says, and what it leaves behind, without a conda."""
+"""The modules that run on the account: what they decide, say and leave behind, without a conda or a systemd."""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -15,11 +16,11 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
-FILE = Path(__file__).resolve().parents[2] / "roles" / "jupyter" / "library" / "conda_environment.py"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("conda_environment", FILE)
+def load(role: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROLES / role / "library" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,7 +29,9 @@ def load() -> ModuleType:
     return module
 
 
-conda = load()
+conda = load("jupyter", "conda_environment")
+files = load("jupyter_service", "account_files")
+service = load("jupyter_service", "user_service")
 SHA = "a" * 64
 
 
@@ -507,7 +510,8 @@ class TestAbsent:
         run(base)
         theirs = base / "envs" / "thesis"
         record(theirs, "six-1.17-0")
-        assert run(base, state="absent", check=True)["changed"] is True
+        foretold = run(base, state="absent", check=True)
+        assert (foretold["changed"], foretold["removed"]) == (True, [str(base / "envs" / "jupyter")])
         assert (base / "envs" / "jupyter").exists()
         assert run(base, state="absent")["changed"] is True
         assert not (base / "envs" / "jupyter").exists()
@@ -533,3 +537,107 @@ class TestAbsent:
         (environment.path / "lib").mkdir(parents=True)
         run(base, state="absent")
         assert not environment.path.exists()
+
+
+class TestAccountFiles:
+    def params(self, home: Path, **more: Any) -> dict[str, Any]:
+        state = home / ".config" / "nbfleet"
+        folder = {"path": str(state), "mode": "0700"}
+        config = {"path": str(state / "config.py"), "content": "c = 1\n", "mode": "0600"}
+        secret, record = str(state / "token"), str(state / "made.json")
+        return {"folders": [folder], "files": [config], "secret": secret, "record": record, **more}
+
+    def converge(self, params: dict[str, Any]) -> list[Any]:
+        changes: list[Any] = files.wanted_changes(params)
+        files.carry_out(changes, Path(params["record"]))
+        return changes
+
+    def test_everything_is_made_once(self, tmp_path: Path) -> None:
+        params = self.params(tmp_path)
+        assert [change.kind for change in self.converge(params)] == ["folder", "file", "secret"]
+        assert self.converge(params) == []
+        assert stat.S_IMODE((tmp_path / ".config" / "nbfleet").stat().st_mode) == 0o700
+
+    def test_the_secret_is_64_digits_for_its_owner_alone_and_in_no_diff(self, tmp_path: Path) -> None:
+        changes = self.converge(self.params(tmp_path))
+        token = tmp_path / ".config" / "nbfleet" / "token"
+        assert re.fullmatch(rb"[0-9a-f]{64}", token.read_bytes())
+        assert stat.S_IMODE(token.stat().st_mode) == 0o600
+        assert token.read_text() not in repr(changes)
+
+    @pytest.mark.parametrize("content", ["", "short", "a" * 64 + "\n", "A" * 64])
+    def test_a_secret_that_would_leave_the_server_open_or_shut_is_replaced(self, tmp_path: Path, content: str) -> None:
+        self.converge(self.params(tmp_path))
+        token = tmp_path / ".config" / "nbfleet" / "token"
+        token.write_text(content)
+        assert [change.kind for change in self.converge(self.params(tmp_path))] == ["secret"]
+        assert files.is_secret(token)
+
+    def test_a_wrong_mode_is_a_change_and_the_secret_stays(self, tmp_path: Path) -> None:
+        self.converge(self.params(tmp_path))
+        token = tmp_path / ".config" / "nbfleet" / "token"
+        before = token.read_text()
+        token.chmod(0o644)
+        assert [change.after for change in self.converge(self.params(tmp_path))] == ["mode 0600\n"]
+        assert token.read_text() == before
+
+    def test_removal_takes_the_folders_that_had_to_be_made_and_no_others(self, tmp_path: Path) -> None:
+        (tmp_path / ".config").mkdir()
+        params = self.params(tmp_path)
+        self.converge(params)
+        files.remove(*files.unwanted(params))
+        assert list(tmp_path.rglob("*")) == [tmp_path / ".config"]
+
+    def test_removal_leaves_a_folder_that_holds_something_of_the_user(self, tmp_path: Path) -> None:
+        params = self.params(tmp_path)
+        self.converge(params)
+        theirs = tmp_path / ".config" / "nbfleet" / "notes"
+        theirs.touch()
+        files.remove(*files.unwanted(params))
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+
+
+class TestUserService:
+    RUNNING = {"ActiveState": "active", "UnitFileState": "enabled"}  # noqa: RUF012
+
+    def needed(self, unit: dict[str, str], **more: bool) -> list[str]:
+        asked = {"linger": True, "lingers": True, "stale": False, "restart": False, **more}
+        steps: list[str] = service.needed(unit, **asked)
+        return steps
+
+    def test_a_running_service_of_the_present_files_is_left_alone(self) -> None:
+        assert self.needed(self.RUNNING) == []
+
+    def test_a_bare_account_needs_everything_in_this_order(self) -> None:
+        assert self.needed({}, lingers=False) == ["linger", "enable", "start"]
+
+    def test_a_service_started_from_other_files_is_restarted(self) -> None:
+        assert self.needed(self.RUNNING, stale=True) == ["restart"]
+
+    @pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
+    def test_a_service_that_is_not_up_is_started(self, state: str) -> None:
+        assert self.needed({**self.RUNNING, "ActiveState": state}, stale=True) == ["start"]
+
+    def test_lingering_of_another_hand_stays_at_removal(self) -> None:
+        unit = {**self.RUNNING, "FragmentPath": "/u"}
+        assert service.removable(unit, lingers_by_us=False) == ["stop", "disable", "forget"]
+        assert service.removable({}, lingers_by_us=True) == ["unlinger"]
+
+    def test_another_content_is_another_fingerprint(self, tmp_path: Path) -> None:
+        one, two = tmp_path / "one", tmp_path / "two"
+        one.write_text("ab")
+        first = service.fingerprint([str(one), str(two)])
+        one.write_text("a")
+        two.write_text("b")
+        assert service.fingerprint([str(one), str(two)]) != first
+
+    def test_the_reason_of_a_failure_is_its_last_error(self) -> None:
+        journal = [
+            "Traceback (most recent call last):",
+            "RuntimeError: my mistake",
+            "[C 2026-11-22 23:06:52.853 ServerApp] ERROR: the port is not available.",
+            "[I 2026-11-22 23:06:52.956 ServerApp] Shutting down 6 extensions",
+        ]
+        assert service.telling(journal) == "ERROR: the port is not available"
+        assert service.telling(journal[:2]) == "RuntimeError: my mistake"
+        assert service.telling(["one", "two"]) == "two"

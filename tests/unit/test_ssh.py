@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import control, ssh
+from nbfleet import control, jump, ssh
 from nbfleet.endpoint import Reach
 from nbfleet.errors import ForwardError, SetupError, UnreachableError
 from nbfleet.explain import ssh_reason
@@ -155,11 +155,11 @@ def test_control_paths_are_short_enough_for_ssh(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_old_client_gets_a_proxy_command_instead_of_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh, "client_version", lambda: (6, 6))
-    words = ssh.jump_words(["-o", "ProxyJump=bianca@bastion:22522", "-p", "2222"], "FILE")
+    monkeypatch.setattr(jump, "client_version", lambda: (6, 6))
+    words = jump.jump_words(["-o", "ProxyJump=bianca@bastion:22522", "-p", "2222"], "FILE")
     assert words == ["-o", "ProxyCommand=ssh -F FILE -p 22522 -W %h:%p bianca@bastion", "-p", "2222"]
-    monkeypatch.setattr(ssh, "client_version", lambda: (9, 2))
-    assert ssh.jump_words(["-J", "bastion"], "FILE") == ["-J", "bastion"]
+    monkeypatch.setattr(jump, "client_version", lambda: (9, 2))
+    assert jump.jump_words(["-J", "bastion"], "FILE") == ["-J", "bastion"]
 
 
 @pytest.mark.parametrize(

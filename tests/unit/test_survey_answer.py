@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,22 @@ def load_filter() -> ModuleType:
     return module
 
 
-survey_answer = load_filter().survey_answer
+survey = load_filter()
+survey_answer = survey.survey_answer
+survey_work = survey.survey_work
 
 
-def ask(home: Path, prefix: str, shell: str = "sh") -> str:
-    script = f"SURVEY_PREFIX='{prefix}'\n" + (ROLE / "files" / "survey.sh").read_text()
+def ask(home: Path, prefix: str, shell: str = "sh", *, things: str = "", wanted: str = "digest") -> str:
+    words = {
+        "SURVEY_PREFIX": prefix,
+        "SURVEY_RECEIPT": f"{home}/receipt",
+        "SURVEY_WANTED": wanted,
+        "SURVEY_THINGS": things,
+        "SURVEY_UNIT": "absent.service",
+        "SURVEY_LISTENER": f"{home}/absent.sock",
+    }
+    script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in words.items())
+    script += (ROLE / "files" / "survey.sh").read_text()
     environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     run = subprocess.run([shell], input=script, env=environment, check=True, capture_output=True, text=True)
     assert run.stderr == ""
@@ -66,15 +78,51 @@ def test_noise_around_the_answer_is_left_out() -> None:
         "<<end of nbfleet survey>>",
         "bye",
     ]
-    assert survey_answer("\r\n".join(lines)) == {"linger": True, "uid": 1000}
+    assert survey_answer("\r\n".join(lines)) == {"linger": True, "uid": 1000, "differs": []}
 
 
 def test_a_version_stays_text() -> None:
     answer = survey_answer("<<nbfleet survey 1>>\nlibc_version=2\nhostname=42\n<<end of nbfleet survey>>\n")
-    assert answer == {"libc_version": "2", "hostname": "42"}
+    assert answer == {"libc_version": "2", "hostname": "42", "differs": []}
 
 
 @pytest.mark.parametrize("said", ["", "This account is not available.\n", "<<nbfleet survey 1>>\nuser=ann\n"])
 def test_an_answer_that_is_missing_or_cut_short_is_refused(said: str) -> None:
     with pytest.raises(AnsibleFilterError, match="did not answer the survey"):
         survey_answer(said)
+
+
+def test_a_receipt_names_what_stands_differently_afterwards(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("one\n")
+    note = "file @HOME@/.bashrc\nexists @HOME@/absent"
+    assert survey_answer(ask(tmp_path, "@HOME@/conda", things=note))["receipt"] == "written"
+    assert survey_answer(ask(tmp_path, "@HOME@/conda"))["differs"] == []
+    (tmp_path / ".bashrc").write_text("two\n")
+    (tmp_path / "absent").touch()
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda"))
+    assert answer["differs"] == [f"{tmp_path}/.bashrc", f"{tmp_path}/absent"]
+    assert survey_work(answer) == ["~/.bashrc changed", "~/absent changed", "the service is not reachable"]
+
+
+def test_a_damaged_receipt_is_none(tmp_path: Path) -> None:
+    ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
+    receipt = tmp_path / "receipt"
+    receipt.write_text(receipt.read_text().replace("\nend", ""))
+    assert survey_work(survey_answer(ask(tmp_path, "@HOME@/conda"))) == ["no receipt of an earlier run"]
+
+
+def test_another_wish_is_a_reason_to_look_again(tmp_path: Path) -> None:
+    ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda", wanted="other"))
+    assert answer["differs"] == ["what is asked of the account"]
+
+
+def test_a_changed_file_of_a_tree_is_seen_and_a_compiled_one_is_not(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "__pycache__").mkdir(parents=True)
+    (tree / "module.py").write_text("x = 1\n")
+    ask(tmp_path, "@HOME@/conda", things="tree @HOME@/tree")
+    (tree / "__pycache__" / "module.pyc").write_bytes(b"compiled")
+    assert survey_answer(ask(tmp_path, "@HOME@/conda"))["differs"] == []
+    (tree / "module.py").write_text("x = 22\n")
+    assert survey_answer(ask(tmp_path, "@HOME@/conda"))["differs"] == [str(tree)]

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         display.say("The vendor's servers answer: this is the real Miniconda.")
     else:
         display.say(
-            f"The vendor's servers do not answer within {lab.VENDOR_SECONDS:.0f} s: "
+            f"The vendor's servers cannot be reached within {lab.VENDOR_SECONDS:.0f} s: "
             "a stand-in distribution, built from PyPI, takes Miniconda's place."
         )
     with stages.stage("Build the machines: a bastion, and a node behind it"):

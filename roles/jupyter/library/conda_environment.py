@@ -99,6 +99,11 @@ missing:
   returned: state is present
   type: list
   elements: str
+removed:
+  description: The environments that went, or in check mode would go.
+  returned: state is absent
+  type: list
+  elements: str
 revision:
   description: Changes only when this module changed the environment; empty while unknown.
   returned: state is present
@@ -796,6 +801,8 @@ def kernelspec(environment: Path, display_name: str, variables: Mapping[str, str
         Refusal: There is no kernel in the environment.
     """
     specs = sorted((environment / "share" / "jupyter" / "kernels").glob("*/kernel.json"))
+    # Kernels of other languages bring ipykernel's along.
+    specs.sort(key=lambda spec: spec.parent.name == "python3")
     if not specs:
         raise Refusal(f"{environment} holds no kernel; add ipykernel (or the kernel of its language) to its packages")
     found = json.loads(specs[0].read_text(encoding="utf-8"))
@@ -892,7 +899,8 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     base = Path(params["conda_prefix"])
     jupyter = Environment(Path(params["environment"]), base)
     gone: list[Path] = []
-    for folder, target in kernels_of(jupyter.path).items():
+    targets = kernels_of(jupyter.path)
+    for folder, target in targets.items():
         gone += [folder, *_removable(Environment(target, base), base)]
     gone += _removable(jupyter, base)
     if params["variables_file"]:
@@ -906,7 +914,8 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
                 else:
                     path.unlink(missing_ok=True)
     diff = {"before": "".join(f"{path}\n" for path in gone), "after": ""}
-    return {"changed": bool(gone), "diff": [diff] if gone else []}
+    removed = [str(path) for path in gone if path in (jupyter.path, *targets.values())]
+    return {"changed": bool(gone), "removed": removed, "diff": [diff] if gone else []}
 
 
 def _removable(environment: Environment, base: Path) -> list[Path]:

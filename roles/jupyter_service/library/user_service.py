@@ -243,7 +243,7 @@ class Manager:
         user = getpass.getuser()
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text("Lingering was switched on by nbfleet.\n", encoding="utf-8")
-        status, _, said = self.call("loginctl", "enable-linger", user)
+        status, _, said = self.call("loginctl", "--no-ask-password", "enable-linger", user)
         if status != 0:
             record.unlink()
             why = said.splitlines()[0].rstrip(".") if said else f"status {status}"
@@ -264,7 +264,7 @@ class Manager:
             Refusal: The machine does not allow it.
         """
         user = getpass.getuser()
-        status, _, said = self.call("loginctl", "disable-linger", user)
+        status, _, said = self.call("loginctl", "--no-ask-password", "disable-linger", user)
         if status != 0:
             raise Refusal(
                 f"lingering could not be switched off ({said}); ask an admin for `loginctl disable-linger {user}`"

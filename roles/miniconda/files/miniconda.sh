@@ -165,7 +165,7 @@ preflight() {
     case "$URL" in
         file:///*) [ -r "${URL#file://}" ] || refuse "the installer ${URL#file://} is not there or not readable; correct miniconda_installer_url or miniconda_base_url" ;;
         *) command -v curl >/dev/null 2>&1 || command -v wget >/dev/null 2>&1 ||
-            refuse "neither curl nor wget is there to download $FILE; install one of them, or put the file on the machine and set miniconda_installer_url to file:///..." ;;
+            refuse "neither curl nor wget is there to download $FILE; install one of them, or put the file on the machine and set miniconda_installer_url to its file:// address" ;;
     esac
     if [ -n "$CA_BUNDLE" ] && [ ! -r "$CA_BUNDLE" ]; then
         refuse "the certificates in miniconda_ca_bundle ($CA_BUNDLE) are not there or not readable on this machine; correct the path"

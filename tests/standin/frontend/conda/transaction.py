@@ -102,7 +102,15 @@ class _Signals:
 
 def run_linker(job: dict[str, Any], signals: _Signals | None = None) -> str:
     """Run the linking process; returns the error's text, empty when it went well."""
-    env = {key: value for key, value in os.environ.items() if key not in {"PYTHONHOME", "PYTHONSTARTUP"}}
+    dropped = {"PYTHONHOME", "PYTHONSTARTUP", "SSL_CERT_DIR", "SSL_CERT_FILE"}
+    env = {key: value for key, value in os.environ.items() if key not in dropped}
+    # rattler makes an HTTP client even where it has nothing to fetch, and that ends in a panic on a machine without
+    # any certificates, as small Debian systems are.
+    for folder in (sys.prefix, job["folders"].get("ca-certificates", "")):
+        bundle = Path(folder) / "ssl" / "cacert.pem"
+        if bundle.is_file():
+            env["SSL_CERT_FILE"] = str(bundle)
+            break
     child = subprocess.Popen(
         [sys.executable, "-B", "-m", "conda.linker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,

@@ -3,13 +3,15 @@ switch ("${1}")
     case activate:
     case deactivate:
         set _conda_lines = "`${_CONDA_EXE} shell.csh ${argv:q}`"
-        if ($status == 0) then
+        set _conda_status = $status
+        if ($_conda_status == 0) then
             foreach _conda_line ($_conda_lines:q)
                 eval "$_conda_line"
             end
             rehash
         endif
         unset _conda_lines
+        (exit $_conda_status)
         breaksw
     default:
         ${_CONDA_EXE} ${argv:q}

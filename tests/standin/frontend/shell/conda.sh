@@ -32,6 +32,7 @@ conda() {
 
 if [ -z "${CONDA_SHLVL+x}" ]; then
     export CONDA_SHLVL=0
+    # shellcheck disable=SC2123 # it is meant to be the search path
     PATH="$_CONDA_ROOT/condabin${PATH:+:$PATH}"
     export PATH
     if [ -z "${PS1+x}" ]; then

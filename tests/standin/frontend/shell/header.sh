@@ -23,6 +23,8 @@ THIS_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 THIS_FILE=$(basename -- "$0")
 THIS_PATH="$THIS_DIR/$THIS_FILE"
 PREFIX="${HOME:-/opt}/miniconda3"
+NEEDED=@NEEDED@
+GLIBC_MINOR=@GLIBC_MINOR@
 BATCH=0
 FORCE=0
 INIT=0
@@ -76,13 +78,13 @@ case "$libc" in
         major=${libc%%.*}
         minor=${libc#*.}
         minor=${minor%%[!0-9]*}
-        if [ "$major" -lt 2 ] || { [ "$major" -eq 2 ] && [ "$minor" -lt @GLIBC_MINOR@ ]; }; then
-            printf 'Installer requires GLIBC >=2.@GLIBC_MINOR@, but system has %s.\n' "$libc"
+        if [ "$major" -lt 2 ] || { [ "$major" -eq 2 ] && [ "$minor" -lt "$GLIBC_MINOR" ]; }; then
+            printf 'Installer requires GLIBC >=2.%s, but system has %s.\n' "$GLIBC_MINOR" "$libc"
             exit 1
         fi
         ;;
     *)
-        printf 'Installer requires GLIBC >=2.@GLIBC_MINOR@, but this system seems to have another C library.\n'
+        printf 'Installer requires GLIBC >=2.%s, but this system seems to have another C library.\n' "$GLIBC_MINOR"
         exit 1
         ;;
 esac
@@ -147,7 +149,7 @@ fi
 
 if ! mkdir -p "$PREFIX"; then
     printf "ERROR: Could not create directory: '%s'.\n" "$PREFIX" >&2
-    printf 'Check permissions and available disk space (@NEEDED@ MB needed).\n' >&2
+    printf 'Check permissions and available disk space (%s MB needed).\n' "$NEEDED" >&2
     exit 1
 fi
 
@@ -157,8 +159,9 @@ free=$(df -Pk "$PREFIX" | {
     echo "$kilobytes"
 })
 free=$((free / 1024 - 50))
-if [ "$free" -lt @NEEDED@ ]; then
-    printf 'ERROR: Not enough free disk space. Only %s MB are available, but @NEEDED@ MB are required (leaving a 50 MB buffer).\n' "$free" >&2
+if [ "$free" -lt "$NEEDED" ]; then
+    printf 'ERROR: Not enough free disk space. Only %s MB are available, but %s MB are required (leaving a 50 MB buffer).\n' \
+        "$free" "$NEEDED" >&2
     exit 1
 fi
 
