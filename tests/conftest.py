@@ -111,9 +111,9 @@ def provisioned(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.fixture(scope="session")
-def connect(provisioned: Lab) -> Callable[[str], dict[str, Any]]:
-    """Open a forward in the background and return what the driver says of it."""
+@pytest.fixture(scope="package")
+def connect(provisioned: Lab) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Open a forward in the background and return what the driver says of it; all are closed at the end."""
 
     def open_forward(account: str) -> dict[str, Any]:
         done = provisioned.nbfleet("connect", account, "--background", "--no-browser", "--json")
@@ -121,4 +121,5 @@ def connect(provisioned: Lab) -> Callable[[str], dict[str, Any]]:
         opened: dict[str, Any] = done.answer["data"]
         return opened
 
-    return open_forward
+    yield open_forward
+    provisioned.nbfleet("disconnect")

@@ -13,7 +13,9 @@ SHELL_FILES = [
     ".ci/run",
     "tests/run",
     "molecule/shared/prerequisites",
+    "molecule/shared/image",
     "roles/survey/files/survey.sh",
+    "roles/miniconda/files/miniconda.sh",
 ]
 
 

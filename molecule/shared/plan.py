@@ -455,6 +455,9 @@ def route(lab: Lab) -> None:
 def main(argv: list[str]) -> int:
     """Answer one question about the lab on standard output; 1 and one sentence on standard error if it cannot."""
     try:
+        if os.geteuid() != 0:
+            message = "the lab needs root, for its networks and for machines with systemd: run this with sudo."
+            raise LabError(message)
         lab = Lab()
         match argv:
             case ["show", *rest]:

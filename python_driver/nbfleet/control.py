@@ -21,7 +21,7 @@ def control_folder() -> Path:
         SetupError: Somebody else owns the place, or there is none.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    choices = [Path(runtime) / "nbfleet"] if runtime and Path(runtime).is_dir() else []
+    choices = [Path(runtime) / "nbfleet-ssh"] if runtime and Path(runtime).is_dir() else []
     choices.append(Path("/tmp") / f"nbfleet-{os.getuid()}")  # noqa: S108 - ownership and mode are checked below
     short = [path for path in choices if len(os.fsencode(path)) + HASHED <= LONGEST]
     reason = ""

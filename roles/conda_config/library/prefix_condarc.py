@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,23 @@ def wanted(
     return "condarc.d/nbfleet.yml", (foreign_content or None) if present else None
 
 
+def shown(path: Path, was: str | None, text: str | None) -> str:
+    """Return what changes in `path`, with passwords and tokens in addresses made unreadable."""
+    lines = difflib.unified_diff(
+        masked(was or "").splitlines(),
+        masked(text or "").splitlines(),
+        f"before: {path}",
+        f"after: {path}",
+        lineterm="",
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def masked(text: str) -> str:
+    """Return `text` without the passwords and tokens of the addresses in it."""
+    return re.sub(r"(/t/)[^/\s]+", r"\1***", re.sub(r"(://)[^/@\s]*@", r"\1***@", text))
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the module was asked for; return its result.
 
@@ -182,20 +200,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     result = {
         "changed": was != text or wrong_mode or leftover,
         "path": str(path),
-        "diff": {
-            "prepared": "\n".join(
-                difflib.unified_diff(
-                    (was or "").splitlines(),
-                    (text or "").splitlines(),
-                    f"before: {path}",
-                    f"after: {path}",
-                    lineterm="",
-                )
-            )
-            + "\n"
-            if was != text
-            else ""
-        },
+        "diff": {"prepared": shown(path, was, text)},
     }
     if module.check_mode or not result["changed"]:
         return result
@@ -220,8 +225,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},
-            "content": {"type": "str", "default": ""},
-            "foreign_content": {"type": "str", "default": ""},
+            "content": {"type": "str", "default": "", "no_log": True},
+            "foreign_content": {"type": "str", "default": "", "no_log": True},
             "certificates": {"type": "str", "default": ""},
             "mode": {"type": "str", "default": "0644"},
             "state": {"choices": ["present", "absent"], "default": "present"},

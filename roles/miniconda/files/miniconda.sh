@@ -1,3 +1,7 @@
+# shellcheck shell=sh
+# refuse() ends the script, so "a && b || refuse" is if-then-else; the pattern of grep comes by -f; -ef is in dash, bash
+# and busybox.
+# shellcheck disable=SC2015,SC2062,SC3013
 # One conda prefix: looked at, installed, repaired or removed.
 #
 # Sent whole over the connection; needs a POSIX sh and the machine's own small tools, no Python. The lines
@@ -303,7 +307,7 @@ run_installer() {
     refuse "the installer ended with status $status (${reason:-it said nothing}); see $WORK/log there and run again, it continues"
 }
 
-lists_its_python() { [ $complete = yes ] && quiet_conda list -p "$PREFIX" | grep -q '^python '; }
+lists_its_python() { [ "$complete" = yes ] && quiet_conda list -p "$PREFIX" | grep -q '^python '; }
 
 confirm() {
     {

@@ -48,7 +48,7 @@ def survey_answer(stdout: str) -> dict[str, Any]:
     return answer | {"differs": [text for key, text in pairs if key == "differs"]}
 
 
-def survey_work(answer: Mapping[str, Any], trust: bool = True) -> list[str]:  # noqa: FBT001, FBT002 - a filter's argument
+def survey_work(answer: Mapping[str, Any], trust: bool = True) -> list[str]:
     """Return why the account has work, a few words for each reason; an empty list means that it has none."""
     if not trust:
         return ["survey_trust is false"]
