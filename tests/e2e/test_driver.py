@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Lab
+    from tests.machines import Lab
 
 NODE = "robert-node12"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Lab
+    from tests.machines import Lab
 
 
 @pytest.mark.timeout(1800)
