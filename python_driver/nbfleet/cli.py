@@ -47,7 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; nothing is left to be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+    except Exception as error:  # a defect of ours: the traceback goes to a file, not to the user
+        return fail(verb, broken(error), display, as_json=as_json and not shown)
     return answer.error.exit if answer.error else Exit.OK
+
+
+def broken(error: Exception) -> NbfleetError:
+    """Keep the traceback of a defect in a private file, and return the sentence that names it."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="nbfleet-defect-", suffix=".txt", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return NbfleetError(f"nbfleet itself broke: {type(error).__name__}: {error}.", hint=f"Report it with {file.name}.")
 
 
 def show(verb: str, answer: Answer, display: Display, *, as_json: bool) -> None:

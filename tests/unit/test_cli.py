@@ -171,3 +171,17 @@ def test_the_driver_keeps_its_walls() -> None:
     assert holders == {"subprocess": ["process.py"], "ansible_runner": ["converge.py"]}
     assert [name for name, text in sources.items() if re.search(r"(?<![.\w])print\(\w", text)] == ["cli.py"]
     assert {name for name, text in sources.items() if "sys.exit(" in text} == {"__main__.py", "hold.py"}
+
+
+def test_a_defect_is_one_sentence_and_its_traceback_a_private_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("nbfleet.verbs.status.run", lambda *_: 1 // 0)
+    assert main(["status"]) == Exit.BUG
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError" in told
+    assert "Traceback" not in told
+    (kept,) = tmp_path.glob("nbfleet-defect-*.txt")
+    assert "Traceback" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
