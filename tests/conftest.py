@@ -46,9 +46,9 @@ def provisioned(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.fixture(scope="package")
-def connect(provisioned: Lab) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Open a forward in the background and return what the driver says of it; all are closed at the end."""
+@pytest.fixture(scope="session")
+def connect(provisioned: Lab) -> Callable[[str], dict[str, Any]]:
+    """Open a forward in the background and return what the driver says of it."""
 
     def open_forward(account: str) -> dict[str, Any]:
         done = provisioned.nbfleet("connect", account, "--background", "--no-browser", "--json")
@@ -56,5 +56,4 @@ def connect(provisioned: Lab) -> Iterator[Callable[[str], dict[str, Any]]]:
         opened: dict[str, Any] = done.answer["data"]
         return opened
 
-    yield open_forward
-    provisioned.nbfleet("disconnect")
+    return open_forward
