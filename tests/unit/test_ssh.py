@@ -51,7 +51,7 @@ def test_a_script_runs_behind_the_bastion_and_every_hop_has_one_master(near: nea
     connection = Connection(near.reach, ask=False)
     connection.open()
     assert connection.run('echo "$((6 * 7))"').out == "42\n"
-    assert len([path for path in (runtime / "nbfleet").iterdir() if path.is_socket()]) == 2
+    assert len([path for path in (runtime / "nbfleet-ssh").iterdir() if path.is_socket()]) == 2
     assert [hop.port for hop in connection.hops()] == [near.bastion.port]
 
 
@@ -130,7 +130,7 @@ def test_the_configuration_reaches_the_jump_host_and_weakens_nothing(runtime: Pa
     text = path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert folder == runtime / "nbfleet"
+    assert folder == runtime / "nbfleet-ssh"
     assert 'Include "/etc/own config"' in text
     assert "StrictHostKeyChecking" not in text
     assert "BatchMode yes" in text
@@ -139,7 +139,7 @@ def test_the_configuration_reaches_the_jump_host_and_weakens_nothing(runtime: Pa
 
 def test_a_control_folder_of_somebody_else_is_not_used(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (runtime / "elsewhere").mkdir()
-    (runtime / "nbfleet").symlink_to(runtime / "elsewhere")
+    (runtime / "nbfleet-ssh").symlink_to(runtime / "elsewhere")
     with monkeypatch.context() as other:
         other.setattr(os, "getuid", lambda: 4242)
         with pytest.raises(SetupError, match="belongs to somebody else"):

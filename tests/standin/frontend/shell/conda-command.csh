@@ -11,9 +11,11 @@ switch ("${1}")
             rehash
         endif
         unset _conda_lines
-        (exit $_conda_status)
         breaksw
     default:
         ${_CONDA_EXE} ${argv:q}
+        set _conda_status = $status
         breaksw
 endsw
+# Last, because the end of a switch resets the status.
+(exit $_conda_status)
