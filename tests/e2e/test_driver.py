@@ -33,6 +33,7 @@ def test_plain_ansible_finds_nothing_to_do_and_ends_after_the_survey(provisioned
 def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> None:
     done = provisioned.playbook("site", "--limit", NODE, "--check", "-e", "survey_trust=false")
     assert done.code == 0, done.out
+    assert "survey_trust is false" in done.out
     assert "changed=0" in done.out
 
 
@@ -92,6 +93,7 @@ def test_neither_ansible_nor_the_driver_s_state_ever_shows_the_token(
     token = str(connect(NODE)["url"]).partition("token=")[2]
     shown = provisioned.playbook("site", "--limit", NODE, "--diff", "-vvv", "-e", "survey_trust=false")
     assert shown.code == 0, shown.out[-4000:]
+    assert "Keep the token" in shown.out
     assert token not in shown.out + shown.err
     for file in provisioned.directory.rglob("*"):
         if file.is_file():
