@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nbfleet.errors import SetupError
@@ -27,6 +28,13 @@ def playbook(name: str) -> Path:
     if not path.exists():
         raise SetupError(f"There is no playbook {path}.", hint="Install nbfleet again, or run it from its checkout.")
     return path
+
+
+def ansible_config() -> Path | None:
+    """Return the ansible.cfg that came with nbfleet; None where Ansible finds one of the user's."""
+    ours = (checkout() or PACKAGE / "_content") / "ansible.cfg"
+    theirs = [Path.cwd() / "ansible.cfg", Path.home() / ".ansible.cfg", Path("/etc/ansible/ansible.cfg")]
+    return None if "ANSIBLE_CONFIG" in os.environ or any(path.exists() for path in theirs) else ours
 
 
 def default_inventory() -> Path | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbfleet import content
 from nbfleet.errors import SetupError
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class Options:
 def environment(folder: Path) -> dict[str, str]:
     """Return what every run sets for Ansible, whatever ansible.cfg is found."""
     programs = str(Path(sys.executable).parent)
+    config = content.ansible_config()
     return {
+        **({"ANSIBLE_CONFIG": str(config)} if config else {}),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         # ansible-runner would set it to False.
         "ANSIBLE_HOST_KEY_CHECKING": "True",
