@@ -68,3 +68,9 @@ class Lab:
     def on(self, account: str, script: str) -> Run:
         """Run a POSIX sh script on an account, the way the inventory says."""
         return self.run("ansible", "-i", str(self.inventory), account, "-m", "ansible.builtin.raw", "-a", script)
+
+    def root(self, machine: str, script: str) -> Run:
+        """Run a POSIX sh script as root inside a machine, past SSH."""
+        machines = json.loads((self.directory / "lab.json").read_text())["machines"]
+        container = next(one["container"] for one in machines if one["name"] == machine)
+        return self.run("podman", "exec", container, "sh", "-c", script)

@@ -48,6 +48,10 @@ def parser() -> Parser:
 
     restart = verb(verbs, "restart", "restart Jupyter on accounts; running kernels end")
     restart.add_argument("hosts", nargs="+", metavar="HOST")
+    restart.add_argument(
+        "--new-token", action="store_true", help="with a new token: pages and links of before are dead (by Ansible)"
+    )
+    add_run(restart)
 
     remove = verb(verbs, "remove", "take back what nbfleet made on accounts; notebooks stay")
     remove.add_argument("hosts", nargs="+", metavar="HOST")

@@ -8,6 +8,7 @@ from nbfleet import service
 from nbfleet.answer import Answer
 from nbfleet.ssh import Connection
 from nbfleet.store import Store
+from nbfleet.verbs.up import play, report
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace, display: Display) -> Answer:
-    """Restart one after the other; the first that fails ends it."""
+    """Restart one after the other until one fails; with a new token all at once, by the playbook."""
+    if args.new_token:
+        args.check = args.diff = False
+        args.extra_vars = [*args.extra_vars, "jupyter_service_new_token=true"]
+        return report(play(args, "restart", Store(), display), check=False)
     done = []
     for endpoint in Store().find(args.hosts):
         with display.stage(f"Restart Jupyter of {endpoint.name}"):

@@ -33,8 +33,11 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         require_free(args.port)  # what can fail at once must not fail after minutes
     store = Store()
     done = play(args, "site", store, display)
+    good = {account.name for account in done.accounts if account.state == "done"}
     for endpoint in done.endpoints if not args.check else ():
-        store.save(endpoint)
+        # What a failed run was after is not there; but a first way to the account is better than none.
+        if endpoint.name in good or endpoint.name not in store.names():
+            store.save(endpoint)
     answer = report(done, check=args.check)
     if not args.open or answer.error or args.check:
         return answer

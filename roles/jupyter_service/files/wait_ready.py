@@ -70,6 +70,16 @@ def verdict(listener: str, base_url: str, runtime: Path, token_file: Path, pid: 
     return "" if opened == 200 else f"Jupyter answers {opened} to its token, not 200"
 
 
+def hide_token(runtime: Path, pid: str) -> None:
+    """Take the token out of what Jupyter has written about itself; it stays in its own file alone.
+
+    `jupyter server list` still finds the server; the page for a local browser serves nobody here.
+    """
+    note = runtime / f"jpserver-{pid}.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "token": ""}))
+    (runtime / f"jpserver-{pid}-open.html").unlink(missing_ok=True)
+
+
 def main(listener: str, base_url: str, seconds: str, *files: str) -> str:
     """Poll until all is well or the time is over; returns what is wrong, or nothing."""
     runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
@@ -86,6 +96,7 @@ def main(listener: str, base_url: str, seconds: str, *files: str) -> str:
         for file in map(Path, files):
             whole.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
         (runtime / "started-from").write_text(whole.hexdigest())
+        hide_token(runtime, os.environ["MAINPID"])
     return ""
 
 

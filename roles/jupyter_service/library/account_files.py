@@ -42,6 +42,10 @@ options:
   secret:
     description: The file of the secret.
     type: path
+  new_secret:
+    description: Make another secret even where there is one.
+    type: bool
+    default: false
   record:
     description: File in which folders that had to be made are noted.
     type: path
@@ -99,6 +103,8 @@ def wanted_changes(params: dict[str, Any]) -> list[Change]:
         if not is_secret(path):
             before = "not 64 hexadecimal digits\n" if path.exists() else ""
             changes.append(Change("secret", path, before, "64 hexadecimal digits\n", 0o600))
+        elif params["new_secret"]:
+            changes.append(Change("secret", path, "64 hexadecimal digits\n", "64 other hexadecimal digits\n", 0o600))
         elif _mode_of(path) != 0o600:
             changes.append(_mode_change(path, 0o600))
     return changes
@@ -210,6 +216,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             # The path of the secret is no secret.
             "secret": {"type": "path", "no_log": False},
+            "new_secret": {"type": "bool", "default": False, "no_log": False},
             "record": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
