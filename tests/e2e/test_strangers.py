@@ -109,7 +109,7 @@ def test_the_token_is_in_no_process_no_journal_and_no_file_but_its_own(
         "mkdir -p /run/user/1000/nbfleet/x",
         "for server in $(pgrep -u robert); do cat /proc/$server/environ && exit 0; done; exit 1",
         "curl -s --unix-socket /run/user/1000/nbfleet/jupyter.sock http://localhost/api",
-        "XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus systemctl --user stop nbfleet-jupyter.service",
+        "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus systemctl --user stop nbfleet-jupyter.service",
         "loginctl disable-linger robert",
     ],
 )
