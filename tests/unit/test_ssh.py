@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import control, jump, ssh
+from nbfleet import control, ssh
 from nbfleet.endpoint import Reach
 from nbfleet.errors import ForwardError, SetupError, UnreachableError
 from nbfleet.explain import ssh_reason
@@ -152,14 +152,6 @@ def test_control_paths_are_short_enough_for_ssh(monkeypatch: pytest.MonkeyPatch,
     long.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     assert len(str(control.control_folder())) + control.HASHED <= control.LONGEST
-
-
-def test_an_old_client_gets_a_proxy_command_instead_of_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jump, "client_version", lambda: (6, 6))
-    words = jump.jump_words(["-o", "ProxyJump=bianca@bastion:22522", "-p", "2222"], "FILE")
-    assert words == ["-o", "ProxyCommand=ssh -F FILE -p 22522 -W %h:%p bianca@bastion", "-p", "2222"]
-    monkeypatch.setattr(jump, "client_version", lambda: (9, 2))
-    assert jump.jump_words(["-J", "bastion"], "FILE") == ["-J", "bastion"]
 
 
 @pytest.mark.parametrize(
