@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PING = 5.0  # seconds between two questions to the far side
 SILENCE = 20.0  # seconds without an answer after which the connection counts as dead
+ECHO = 10.0  # seconds that a silent connection has for one more answer before it is ended
 LONGEST_PAUSE = 30.0  # seconds between two attempts to come back
 
 
@@ -144,10 +145,17 @@ class Forward:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _abandon(self) -> None:
-        """Drop what is left of a dead connection, so that its port is free; a dead jump host's ends by itself."""
+        """Give up what is left of this forward, so that its port is free.
+
+        The master is ended only if it is dead: others, a running `nbfleet up` above all, use it too. A dead jump host's
+        ends by itself.
+        """
         self.leave()
         with contextlib.suppress(NbfleetError):
-            self.connection.close()
+            if self.connection.answers(seconds=ECHO):
+                self.connection.cancel(self.local_port, self.endpoint.destination)
+            else:
+                self.connection.close()
 
     def _start_pulse(self) -> None:
         """Start a far `cat`: it keeps the master in use, ends when that ends, and echoes while the line lives."""

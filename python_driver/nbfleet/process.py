@@ -109,11 +109,13 @@ def detach(argv: Sequence[str], *, log: IO[str], env: Mapping[str, str] | None =
 
 
 def end(child: Child[str], *, grace: float = 1.0) -> None:
-    """End a started program: politely, then after `grace` seconds by force."""
-    for pipe in (child.stdin, child.stdout):
-        if pipe:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    """End a started program: politely, then after `grace` seconds by force.
+
+    Its output is left open: who reads it sees its end, and to close it under a reader would wait for that.
+    """
+    if child.stdin:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
     child.terminate()
     try:
         child.wait(grace)

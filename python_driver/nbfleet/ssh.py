@@ -56,6 +56,10 @@ class Connection:
         """Tell whether the account's master lives."""
         return self._master("check").code == 0
 
+    def answers(self, *, seconds: float) -> bool:
+        """Tell whether the far side still answers over the account's master, within a limit."""
+        return process.run([*self._over_master(), "true"], timeout=seconds, own_session=True).code == 0
+
     def run(self, script: str, *, timeout: float = 60) -> Done:
         """Run a POSIX shell script on the account, whatever its login shell is; the script is not in any argv.
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbfleet import process
 from nbfleet.endpoint import Endpoint, Reach
 
 if TYPE_CHECKING:
@@ -59,16 +60,43 @@ class Machine:
 
     def stop(self) -> None:
         """End it with all its connections."""
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pid = int((self.folder / f"{self.name}.pid").read_text())
-            children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-            for each in [pid, *map(int, children.stdout.split())]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         deadline = time.monotonic() + 10
         while listening(self.port):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def family(self) -> list[int]:
+        """Return its process and those that serve its connections."""
+        with contextlib.suppress(FileNotFoundError):
+            pid = int((self.folder / f"{self.name}.pid").read_text())
+            return [pid, *process.descendants(pid)]
+        return []
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them."""
+        for pid in self.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def end(self, program: str) -> int:
+        """End what runs of a program in its sessions; return how many there were."""
+        found = 0
+        for pid in self.family():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                    os.kill(pid, signal.SIGTERM)
+                    found += 1
+        return found
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it neither answer nor hang up for as long as the block lasts, as behind a network that drops packets."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
 
 @dataclass

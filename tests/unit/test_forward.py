@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
+from nbfleet import forward as forward_module
 from nbfleet import probe, service, ssh
 from nbfleet.errors import FailedError, ForwardError
 from nbfleet.forward import Forward, free_port, require_free
@@ -105,23 +106,57 @@ def test_closing_frees_the_port_and_leaves_the_master(forward: Forward) -> None:
     assert forward.connection.alive()
 
 
-def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, forward: Forward) -> None:
+@pytest.fixture
+def kept(forward: Forward) -> Iterator[list[str]]:
+    """What is said while the forward is open and kept."""
     forward.open()
     stop = threading.Event()
     said: list[str] = []
     keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
     keeper.start()
-    try:
-        near.node.stop()
-        wait_for("the loss to be seen", lambda: said)
-        wait_for("the reason", lambda: any("refuses the connection" in line for line in said))
-        near.node.start()
-        wait_for("the way back", lambda: any("back after" in line for line in said))
-        assert probe.alive(forward.local_port, near.endpoint)
-    finally:
-        stop.set()
-        keeper.join(10)
-    assert "the connection is lost" in said[0]
+    yield said
+    stop.set()
+    keeper.join(20)
+
+
+def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, forward: Forward, kept: list[str]) -> None:
+    near.node.stop()
+    wait_for("the loss to be seen", lambda: kept)
+    wait_for("the reason", lambda: any("refuses the connection" in line for line in kept))
+    near.node.start()
+    wait_for("the way back", lambda: any("back after" in line for line in kept))
+    assert probe.alive(forward.local_port, near.endpoint)
+    assert "the connection is lost" in kept[0]
+
+
+def test_a_forward_that_comes_back_leaves_the_master_to_those_who_use_it(
+    near: near_sshd.Near, forward: Forward, kept: list[str]
+) -> None:
+    other = forward.connection.stream(["sh", "-c", "'read word; echo still $word'"])
+
+    def end_the_echo() -> bool:
+        near.node.end("cat")
+        return bool(kept)
+
+    wait_for("the far echo to be there, to end and to be missed", end_the_echo)
+    wait_for("the way back", lambda: any("back after" in line for line in kept))
+    assert probe.alive(forward.local_port, forward.endpoint)
+    out, _ = other.communicate("here\n", timeout=10)
+    assert out == "still here\n"
+
+
+def test_a_silent_connection_is_given_up_and_comes_back_on_the_same_port(
+    near: near_sshd.Near, forward: Forward, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward_module, "PING", 2.0)
+    monkeypatch.setattr(forward_module, "SILENCE", 3.0)
+    monkeypatch.setattr(forward_module, "ECHO", 1.0)
+    with near.node.silent():
+        wait_for("the loss to be seen", lambda: kept)
+        wait_for("the port to be free", lambda: not near_sshd.listening(forward.local_port))
+        assert not any("back after" in line for line in kept)
+    wait_for("the way back", lambda: any("back after" in line for line in kept), seconds=60)
+    assert probe.alive(forward.local_port, near.endpoint)
 
 
 def test_the_last_port_is_taken_if_free_and_named_if_not() -> None:
