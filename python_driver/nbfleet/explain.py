@@ -56,6 +56,16 @@ _SSH: tuple[tuple[str, Reason], ...] = (
         ),
     ),
     (
+        # The key is not among the methods that are left: it was taken, or is not wanted.
+        r"Permission denied \((?!\S*publickey)\S*(?:keyboard-interactive|password)",
+        Reason(
+            "answer_needed",
+            "asks for a password or a second factor ({methods})",
+            "Run it in a terminal, where it can be answered once; what follows within minutes uses that connection.",
+            askable=True,
+        ),
+    ),
+    (
         r"Permission denied",
         Reason(
             "permission_denied",
@@ -113,8 +123,10 @@ def ssh_reason(words: str, *, where: str) -> Reason:
         if re.search(pattern, words, re.IGNORECASE):
             offending = re.search(r"Offending .*? in (\S+?):(\d+)", words)
             file = f" (line {offending[2]} of {offending[1]})" if offending else ""
+            methods = re.search(r"Permission denied \((.*?)\)", words)
+            says = reason.says.format(methods=methods[1] if methods else "")
             hint = reason.hint.format(where=where, file=file, words=last_line(words))
-            return Reason(reason.code, reason.says, hint, reason.askable)
+            return Reason(reason.code, says, hint, reason.askable)
     return Reason("unreachable", f"cannot be reached ({last_line(words)})", f"Try: ssh {where}")
 
 
