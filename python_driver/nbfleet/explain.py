@@ -24,8 +24,18 @@ class Reason:
     askable: bool = False
 
 
+_RUNS_NOTHING = r"service allows sftp connections only|account is currently not available"
+
 # The first pattern found wins: the changed key before the failed verification that follows it.
 _SSH: tuple[tuple[str, Reason], ...] = (
+    (
+        _RUNS_NOTHING,
+        Reason(
+            "no_shell",
+            "takes the login and runs no command (internal-sftp, or nologin as the shell)",
+            "Ask who runs that machine for a login shell and no ForceCommand.",
+        ),
+    ),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
         Reason(
@@ -115,6 +125,11 @@ _SSH: tuple[tuple[str, Reason], ...] = (
         Reason("ssh_config", "cannot be reached: the SSH configuration has an error", "Correct it: {words}"),
     ),
 )
+
+
+def runs_nothing(words: str) -> bool:
+    """Tell whether these are the words of an account that may log in and run nothing."""
+    return re.search(_RUNS_NOTHING, words) is not None
 
 
 def ssh_reason(words: str, *, where: str) -> Reason:

@@ -12,10 +12,13 @@ from nbfleet import client, process
 from nbfleet.control import PERSIST, control_folder, ssh_program, write_config
 from nbfleet.endpoint import Reach, read_hop
 from nbfleet.errors import ForwardError, UnreachableError
-from nbfleet.explain import ssh_reason
+from nbfleet.explain import runs_nothing, ssh_reason
 
 if TYPE_CHECKING:
     from nbfleet.process import Child, Done
+
+
+NO_SESSION = "Session open refused by peer"  # the server's MaxSessions
 
 
 def can_ask() -> bool:
@@ -67,18 +70,30 @@ class Connection:
             UnreachableError: The connection broke, or nothing came back in time.
         """
         done = process.run([*self._over_master(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
+        if done.code == 255 and NO_SESSION in done.err:
+            done = process.run([*self._alone(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
         if done.code == 124:
             raise UnreachableError(
                 f"{self.reach.title} did not finish within {timeout:.0f} s.",
                 hint="Its machine may be overloaded; try again.",
             )
-        if done.code == 255:
-            raise self._unreachable(done.err)
+        if done.code == 255 or runs_nothing(done.out + done.err):
+            raise self._unreachable(done.err + done.out)
         return done
 
     def stream(self, script_command: list[str]) -> Child[str]:
         """Start a command on the account and leave its pipes to the caller."""
-        return process.start([*self._over_master(), *script_command])
+        return process.start([*self.session(), *script_command])
+
+    def session(self) -> list[str]:
+        """Return the words that begin a lasting session: over the master, if its server allows one more there."""
+        tried = process.run([*self._over_master(), "true"], timeout=20, own_session=True)
+        return self._alone() if NO_SESSION in tried.err else self._over_master()
+
+    @property
+    def path(self) -> str:
+        """Where the account's master is."""
+        return self._settings["controlpath"]
 
     def forward(self, local_port: int, destination: str) -> None:
         """Let the master listen on 127.0.0.1 and carry connections to the account's socket or port.
@@ -127,7 +142,7 @@ class Connection:
         hop = Connection(hops[-1], ask=False)
         path = hop._settings["controlpath"]
         jump = f"setsid {shlex.quote(self._ssh)} -F none -o ControlPath={path} -W [%h]:%p {hop.reach.host}"
-        return ["-o", f"ControlPath={self._settings['controlpath']}", "-o", f"ProxyCommand={jump}"]
+        return ["-o", f"ControlPath={self.path}", "-o", f"ProxyCommand={jump}"]
 
     def _words_of_the_hop(self, words: str) -> str:
         """Return why the last hop did not let us through; ssh silences it for a connection in the background."""
@@ -162,11 +177,15 @@ class Connection:
 
     def _over_master(self) -> list[str]:
         """Words for an ssh that uses the open master and reads no configuration: none of its forwards, no new login."""
-        path = ["-o", f"ControlPath={self._settings['controlpath']}", "-o", "BatchMode=yes"]
+        path = ["-o", f"ControlPath={self.path}", "-o", "BatchMode=yes"]
         return [self._ssh, "-F", "none", *path, "-T", "-o", "ProxyCommand=false", "--", self.reach.host]
 
+    def _alone(self) -> list[str]:
+        """Words for an ssh with a login of its own, where MaxSessions leaves the master no room."""
+        return [self._ssh, "-o", "ControlMaster=no", "-o", "ControlPath=none", "-T", *self._words(batch=True)]
+
     def _master(self, order: str, *words: str) -> Done:
-        way = ["-o", f"ControlPath={self._settings['controlpath']}"]
+        way = ["-o", f"ControlPath={self.path}"]
         return process.run([self._ssh, "-F", "none", *way, "-O", order, *words, "--", self.reach.host], timeout=20)
 
 

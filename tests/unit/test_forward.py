@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import shutil
 import socket
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ import near_sshd
 import pytest
 from nbfleet import forward as forward_module
 from nbfleet import probe, service, ssh
-from nbfleet.errors import FailedError, ForwardError
+from nbfleet.errors import FailedError, ForwardError, UnreachableError
 from nbfleet.forward import Forward, free_port, require_free
 from nbfleet.ssh import Connection
 
@@ -104,6 +106,78 @@ def test_closing_frees_the_port_and_leaves_the_master(forward: Forward) -> None:
     forward.close()
     assert not near_sshd.listening(forward.local_port)
     assert forward.connection.alive()
+
+
+REFUSALS = ["AllowStreamLocalForwarding no", "DisableForwarding yes", "PermitTTY no"]
+
+
+@pytest.mark.parametrize("settings", [[word] for word in REFUSALS] + [["DisableForwarding yes", "MaxSessions 1"]])
+def test_a_server_that_forbids_is_reached_all_the_same(
+    near: near_sshd.Near, forward: Forward, settings: list[str]
+) -> None:
+    with near.node.told(*settings):
+        forward.open()
+        assert forward.bridge == ("forward" if settings == ["PermitTTY no"] else "session")
+        with ThreadPoolExecutor(30) as pool:  # more connections than an sshd allows sessions
+            answers = pool.map(lambda _: probe.alive(forward.local_port, near.endpoint), range(60))
+            assert all(answers)
+        assert service.status(forward.connection, near.endpoint).answers
+        assert forward.alive()
+        forward.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
+def test_tcp_is_carried_where_it_may_not_be_forwarded(near: near_sshd.Near) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), near_sshd.Notebook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = replace(near.endpoint, listen="tcp", socket=None, port=server.server_address[1])
+        with near.node.told("AllowTcpForwarding no"):
+            forward = Forward(endpoint, free_port(None), connection=Connection(near.reach, ask=False))
+            forward.open()
+            assert (forward.bridge, probe.alive(forward.local_port, endpoint)) == ("session", True)
+            forward.close()
+        server.shutdown()
+
+
+def test_a_bridge_that_another_command_opened_is_used_and_can_be_ended(near: near_sshd.Near, forward: Forward) -> None:
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        forward.leave()
+        second = Forward(near.endpoint, forward.local_port, connection=Connection(near.reach, ask=False))
+        second.open()
+        assert second.bridge == "session"
+        assert second.alive()
+        second.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
+def test_what_is_large_or_slow_arrives_whole_and_holds_up_nothing_else(near: near_sshd.Near, forward: Forward) -> None:
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        with socket.create_connection(("127.0.0.1", forward.local_port), 20) as slow:
+            slow.sendall(f"GET {near_sshd.LARGE} HTTP/1.0\r\n\r\n".encode())
+            assert probe.alive(forward.local_port, near.endpoint)  # while nobody reads the large one
+            with slow.makefile("rb") as answer:
+                body = answer.read().partition(b"\r\n\r\n")[2]
+        assert body == near_sshd.BODY
+
+
+def test_a_command_in_place_of_the_login_on_the_bastion_does_no_harm(near: near_sshd.Near, forward: Forward) -> None:
+    with near.bastion.told("ForceCommand echo nothing here", "PermitTTY no"):
+        forward.open()
+        assert probe.alive(forward.local_port, near.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("ForceCommand internal-sftp", "internal-sftp"), ("ForceCommand echo welcome", "ForceCommand")],
+)
+def test_an_account_that_may_run_nothing_is_one_sentence(
+    near: near_sshd.Near, forward: Forward, setting: str, words: str
+) -> None:
+    with near.node.told(setting), pytest.raises(UnreachableError, match=words) as caught:
+        forward.open()
+    assert near.reach.title in str(caught.value)
 
 
 @pytest.fixture
