@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,20 +28,9 @@ def asking(provisioned: Lab) -> Iterator[tuple[Lab, list[str]]]:
     script = Path(__file__).with_name("second_factor.sh").read_text()
     made = provisioned.run("podman", "exec", bastion["container"], "sh", "-c", script, "sh", USER, PASSWORD)
     assert made.code == 0, made.err
-    accounts = yaml.safe_load(provisioned.inventory.read_text())["accounts"]
-    node = accounts["children"]["node12"]["vars"]["ansible_host"]
-    names = ["miniconda_base_url", "miniconda_version", "miniconda_sha256", "conda_config_channel_alias"]
-    words = [f"robert@{node}", "-J", f"{USER}@{bastion['addresses']['outer']}:{bastion['port']}"]
-    words += ["-F", str(provisioned.ssh_config)]
-    words += [word for name in names for word in ("-e", f"{name}={accounts['vars'][name]}")]
-    runtime = tempfile.mkdtemp(prefix="nf", dir="/tmp")
-    lab = Lab(provisioned.directory, {**provisioned.environment, "XDG_RUNTIME_DIR": runtime})
-    yield lab, words
-    lab.nbfleet("disconnect", words[0])
-    for path in Path(runtime, "nbfleet-ssh").glob("*"):
-        if path.is_socket():
-            lab.run("ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "any")
-    shutil.rmtree(runtime)
+    words = provisioned.spot("robert", "node12", jump=f"{USER}@{bastion['addresses']['outer']}:{bastion['port']}")
+    with provisioned.apart() as lab:
+        yield lab, words
 
 
 def at_terminal(lab: Lab, *words: str) -> tuple[str, int]:
