@@ -151,6 +151,24 @@ def test_a_bridge_that_another_command_opened_is_used_and_can_be_ended(near: nea
         assert not near_sshd.listening(forward.local_port)
 
 
+def test_a_bridge_comes_back_on_the_same_port_after_its_machine_was_away(near: near_sshd.Near) -> None:
+    forward = Forward(near.endpoint, free_port(None), connection=Connection(near.reach, ask=False))
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        stop, said = threading.Event(), list[str]()
+        keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
+        keeper.start()
+        near.node.stop()
+        wait_for("the loss to be seen", lambda: said)
+        near.node.start()
+        wait_for("the way back", lambda: any("back after" in line for line in said), seconds=40)
+        assert (forward.bridge, probe.alive(forward.local_port, near.endpoint)) == ("session", True)
+        stop.set()
+        keeper.join(20)
+        forward.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
 def test_what_is_large_or_slow_arrives_whole_and_holds_up_nothing_else(near: near_sshd.Near, forward: Forward) -> None:
     with near.node.told("DisableForwarding yes"):
         forward.open()
