@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,6 +72,29 @@ class Lab:
     def nbfleet(self, *words: str, limit: float = 900) -> Run:
         """Run the driver."""
         return self.run(sys.executable, "-m", "nbfleet", *words, limit=limit)
+
+    def spot(self, user: str, machine: str, *, jump: str | None = None) -> list[str]:
+        """Return the words that name an account on the spot, without the inventory."""
+        accounts = yaml.safe_load(self.inventory.read_text())["accounts"]
+        names = ["miniconda_base_url", "miniconda_version", "miniconda_sha256", "conda_config_channel_alias"]
+        words = [f"{user}@{accounts['children'][machine]['vars']['ansible_host']}"]
+        words += ["-J", jump or accounts["vars"]["bastion"], "-F", str(self.ssh_config)]
+        return words + [word for name in names for word in ("-e", f"{name}={accounts['vars'][name]}")]
+
+    @contextlib.contextmanager
+    def apart(self, **environment: str) -> Iterator[Lab]:
+        """Be a user with no SSH connection and no endpoint yet, for as long as the block lasts."""
+        runtime = tempfile.mkdtemp(prefix="nf", dir="/tmp")  # a short path, for the control sockets
+        own = {"XDG_RUNTIME_DIR": runtime, "NBFLEET_STATE_DIR": f"{runtime}/state"}
+        lab = Lab(self.directory, {**self.environment, **own, **environment})
+        try:
+            yield lab
+        finally:
+            lab.nbfleet("disconnect")
+            for path in Path(runtime, "nbfleet-ssh").glob("*"):
+                if path.is_socket():
+                    self.run("ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "any")
+            shutil.rmtree(runtime)
 
     def on(self, account: str, script: str) -> Run:
         """Run a POSIX sh script on an account, the way the inventory says."""

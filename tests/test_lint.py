@@ -14,6 +14,7 @@ SHELL_FILES = [
     "tests/run",
     "molecule/shared/prerequisites",
     "molecule/shared/image",
+    "tests/unit/old_ssh.sh",
     "roles/survey/files/survey.sh",
     "roles/miniconda/files/miniconda.sh",
 ]

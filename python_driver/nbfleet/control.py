@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
+import shlex
 import stat
+import sys
 from pathlib import Path
 
+from nbfleet import client
 from nbfleet.errors import SetupError
 
 LONGEST = 90  # bytes of a ControlPath; ssh appends a random suffix while it binds
 HASHED = 41  # a slash and what ssh makes of %C
 PERSIST = 300  # seconds that an unused master stays
+_MARK = "# Written by nbfleet: one shared connection per hop; over "
 
 
 def control_folder() -> Path:
@@ -59,14 +64,16 @@ def write_config(folder: Path, *, user_config: str | None, batch: bool) -> Path:
         includes = [str(Path(user_config).expanduser().absolute())]
     else:
         includes = ["~/.ssh/config", "/etc/ssh/ssh_config"]
+    shared = ["  ControlMaster auto", f"  ControlPath {folder}/%C", f"  ControlPersist {PERSIST}"]
+    told = [f'Include "{path}"' for path in includes]
+    if client.version() < client.JUMP:  # older_ssh gives each call its control path, and Include is not known
+        shared, told = [], [_read(path) for path in includes]
     lines = [
-        "# Written by nbfleet: one shared connection per hop.",
+        _MARK + written_over(user_config),
         "Host *",
-        "  ControlMaster auto",
-        f"  ControlPath {folder}/%C",
-        f"  ControlPersist {PERSIST}",
+        *shared,
         *(["  BatchMode yes"] if batch else []),
-        *(f'Include "{path}"' for path in includes),
+        *told,
         "Host *",
         "  ConnectTimeout 15",
         "  ServerAliveInterval 10",
@@ -74,10 +81,38 @@ def write_config(folder: Path, *, user_config: str | None, batch: bool) -> Path:
         "",
     ]
     text = "\n".join(lines)
-    path = folder / f"config-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return _write(folder / f"config-{hashlib.sha256(text.encode()).hexdigest()[:12]}", text, mode=0o600)
+
+
+def written_over(config: str | None) -> str:
+    """Return the user's own file behind a configuration of ours, or that file itself; "" for the usual ones."""
+    path = Path(config or "").expanduser().absolute()
+    if not config or config == "none" or not path.is_file():
+        return config or ""
+    with path.open(errors="replace") as file:
+        first = file.readline().rstrip("\n")
+    return first.removeprefix(_MARK) if first.startswith(_MARK) else str(path)
+
+
+def ssh_program(folder: Path) -> str:
+    """Return the ssh to call: the installed one, or before 7.3 a program that speaks to it in its own words."""
+    if client.version() >= client.JUMP:
+        return "ssh"
+    text = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m nbfleet.older_ssh "$@"\n'
+    return str(_write(folder / f"ssh-{hashlib.sha256(text.encode()).hexdigest()[:12]}", text, mode=0o700))
+
+
+def _read(path: str) -> str:
+    """Return what stands in an SSH configuration; ssh takes the home from the user database, and so do we."""
+    place = Path(pwd.getpwuid(os.getuid()).pw_dir, path.removeprefix("~/"))
+    return place.read_text() if os.access(place, os.R_OK) else ""
+
+
+def _write(path: Path, text: str, *, mode: int) -> Path:
+    """Write a file unless it is there; another process never sees the half of it."""
     if not path.exists() or path.read_text() != text:
-        new = folder / f".{path.name}.{os.getpid()}"
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
             file.write(text)
         new.replace(path)
     return path
@@ -91,7 +126,9 @@ def ansible_environment(folder: Path, *, user_config: str | None) -> dict[str, s
     """
     config = write_config(folder, user_config=user_config, batch=False)
     options = ["-F", f'"{config}"', "-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}"]
+    program = ssh_program(folder)
     return {
+        **({"ANSIBLE_SSH_EXECUTABLE": program} if program != "ssh" else {}),
         "ANSIBLE_SSH_ARGS": " ".join([*options, "-o", f'ControlPath="{folder}/%C"']),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder),
         "ANSIBLE_SSH_CONTROL_PATH": "%(directory)s/%%C",

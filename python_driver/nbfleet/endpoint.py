@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -123,6 +124,22 @@ class Endpoint:
         """Return the address for the browser; with a token it logs in."""
         query = f"?token={quote(token)}" if token else ""
         return f"http://127.0.0.1:{local_port}{self.base_url}{query}"
+
+
+def read_hop(name: str, *, before: list[str], config: str | None) -> Reach:
+    """Return the way to a jump host, as ssh reads it in ProxyJump.
+
+    Args:
+        name: `[user@]host[:port]`, or an ssh:// address.
+        before: The jump hosts before it.
+        config: What was given with -F. Of all arguments ssh hands this one on to a jump host, and so do we.
+    """
+    found = re.fullmatch(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?/?", name)
+    if not found:
+        return Reach(name)
+    words = ["-F", config] if config else []
+    words += ["-J", ",".join(before)] if before else []
+    return Reach(found["host"].strip("[]"), found["user"], number(found["port"]), None, shlex.join(words))
 
 
 def number(value: object) -> int | None:

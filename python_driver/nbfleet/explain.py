@@ -24,8 +24,18 @@ class Reason:
     askable: bool = False
 
 
+_RUNS_NOTHING = r"service allows sftp connections only|account is currently not available"
+
 # The first pattern found wins: the changed key before the failed verification that follows it.
 _SSH: tuple[tuple[str, Reason], ...] = (
+    (
+        _RUNS_NOTHING,
+        Reason(
+            "no_shell",
+            "takes the login and runs no command (internal-sftp, or nologin as the shell)",
+            "Ask who runs that machine for a login shell and no ForceCommand.",
+        ),
+    ),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
         Reason(
@@ -53,6 +63,16 @@ _SSH: tuple[tuple[str, Reason], ...] = (
             "too_many_keys",
             "refused because too many keys were offered",
             "Name the key: ansible_ssh_private_key_file, or IdentityFile and IdentitiesOnly in your SSH configuration.",
+        ),
+    ),
+    (
+        # The key is not among the methods that are left: it was taken, or is not wanted.
+        r"Permission denied \((?!\S*publickey)\S*(?:keyboard-interactive|password)",
+        Reason(
+            "answer_needed",
+            "asks for a password or a second factor ({methods})",
+            "Run it in a terminal, where it can be answered once; what follows within minutes uses that connection.",
+            askable=True,
         ),
     ),
     (
@@ -107,14 +127,21 @@ _SSH: tuple[tuple[str, Reason], ...] = (
 )
 
 
+def runs_nothing(words: str) -> bool:
+    """Tell whether these are the words of an account that may log in and run nothing."""
+    return re.search(_RUNS_NOTHING, words) is not None
+
+
 def ssh_reason(words: str, *, where: str) -> Reason:
     """Return what ssh's own words mean for the machine `where`."""
     for pattern, reason in _SSH:
         if re.search(pattern, words, re.IGNORECASE):
             offending = re.search(r"Offending .*? in (\S+?):(\d+)", words)
             file = f" (line {offending[2]} of {offending[1]})" if offending else ""
+            methods = re.search(r"Permission denied \((.*?)\)", words)
+            says = reason.says.format(methods=methods[1] if methods else "")
             hint = reason.hint.format(where=where, file=file, words=last_line(words))
-            return Reason(reason.code, reason.says, hint, reason.askable)
+            return Reason(reason.code, says, hint, reason.askable)
     return Reason("unreachable", f"cannot be reached ({last_line(words)})", f"Try: ssh {where}")
 
 
@@ -130,6 +157,8 @@ def task_reason(data: dict[str, Any]) -> Reason:
     result = data.get("res")
     result = result if isinstance(result, dict) else {}
     message = first_sentence(result)
+    if runs_nothing(words := f"{result.get('stdout')} {result.get('stderr')}"):
+        return ssh_reason(words, where="that machine")
     hint = "Run it again with -v for Ansible's own output."
     if "No space left on device" in str(result):
         hint = "Make room on that account's disk, then run it again."

@@ -14,7 +14,6 @@ from nbfleet import content, converge
 from nbfleet.endpoint import Reach
 from nbfleet.errors import NbfleetError, SetupError, UnreachableError, UsageError
 from nbfleet.explain import Reason
-from nbfleet.jump import jump_words
 from nbfleet.ssh import Connection, can_ask, close_since
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def read_host(text: str, *, jump: str | None, ssh_config: str | None) -> tuple[s
     if not found:
         raise UsageError(f"{text} is not an account.", hint="Write user@host, or user@host:port.")
     words = ["-F", str(Path(ssh_config).expanduser().absolute())] if ssh_config else []
-    words += jump_words(["-o", f"ProxyJump={jump}"], ssh_config or "none") if jump else []
+    words += ["-o", f"ProxyJump={jump}"] if jump else []
     host = found["host"].strip("[]")
     return text, Reach(
         host, found["user"], int(found["port"]) if found["port"] else None, None, " ".join(map(quoted, words))

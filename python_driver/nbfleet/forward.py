@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from nbfleet import probe, process, service
+from nbfleet import bridge, client, probe, process, service
 from nbfleet.errors import ForwardError, NbfleetError
 from nbfleet.ssh import Connection
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PING = 5.0  # seconds between two questions to the far side
 SILENCE = 20.0  # seconds without an answer after which the connection counts as dead
+ECHO = 10.0  # seconds that a silent connection has for one more answer before it is ended
+REFUSED = 1.0  # seconds without an answer after which the server is asked whether it is there at all
 LONGEST_PAUSE = 30.0  # seconds between two attempts to come back
 
 
@@ -48,8 +50,18 @@ def require_free(port: int) -> None:
         )
 
 
+def close_port(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
+    """Close what leads from a local port to an account, whichever way; nothing there is no error."""
+    bridge.end(connection, endpoint, local_port)
+    if client.version() >= client.SOCKET_FORWARD:
+        connection.cancel(local_port, endpoint.destination)
+
+
 class Forward:
     """A forward to one account.
+
+    Attributes:
+        bridge: `forward` for ssh's own, `session` where a session carries the connections.
 
     Args:
         endpoint: The account.
@@ -63,6 +75,7 @@ class Forward:
         self.connection = connection or Connection(endpoint.ssh)
         self.token = ""
         self.started = False
+        self.bridge = "forward"
         self._pulse: process.Child[str] | None = None
         self._last_echo = 0.0
 
@@ -79,9 +92,8 @@ class Forward:
         self.connection.open()
         running = service.ensure_running(self.connection, self.endpoint)
         self.token, self.started = running.token, running.started
-        self.connection.forward(self.local_port, self.endpoint.destination)
         try:
-            probe.wait_until_ready(self.local_port, self.endpoint, self.token, explain=self._explain)
+            self._lead()
             self._start_pulse()
         except BaseException:
             self.close()
@@ -91,7 +103,7 @@ class Forward:
         """Close the forward; the master stays for the next command, a few minutes."""
         self.leave()
         with contextlib.suppress(NbfleetError):
-            self.connection.cancel(self.local_port, self.endpoint.destination)
+            close_port(self.connection, self.endpoint, self.local_port)
 
     def leave(self) -> None:
         """Leave the forward open in the master, for another process to keep."""
@@ -144,10 +156,35 @@ class Forward:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _abandon(self) -> None:
-        """Drop what is left of a dead connection, so that its port is free; a dead jump host's ends by itself."""
+        """Give up what is left of this forward, so that its port is free.
+
+        The master is ended only if it is dead: others, a running `nbfleet up` above all, use it too. A dead jump host's
+        ends by itself.
+        """
         self.leave()
         with contextlib.suppress(NbfleetError):
-            self.connection.close()
+            if self.connection.answers(seconds=ECHO):
+                close_port(self.connection, self.endpoint, self.local_port)
+            else:
+                bridge.end(self.connection, self.endpoint, self.local_port)
+                self.connection.close()
+
+    def _lead(self) -> None:
+        """Lead the local port to the server: by ssh's own forward, by a bridge where that is not to be had."""
+        if client.version() < client.SOCKET_FORWARD or bridge.alive(self.connection, self.endpoint, self.local_port):
+            self.bridge = "session"
+        if self.bridge == "forward":
+            self.connection.forward(self.local_port, self.endpoint.destination)
+            if not probe.answers_within(REFUSED, self.local_port, self.endpoint) and self._answers_there():
+                self.connection.cancel(self.local_port, self.endpoint.destination)
+                self.bridge = "session"
+        if self.bridge == "session":
+            bridge.start(self.connection, self.endpoint, self.local_port)
+        probe.wait_until_ready(self.local_port, self.endpoint, self.token)
+
+    def _answers_there(self) -> bool:
+        """Tell whether the server answers on its own machine: then the SSH server there forwards nothing to it."""
+        return service.status(self.connection, self.endpoint).answers is True
 
     def _start_pulse(self) -> None:
         """Start a far `cat`: it keeps the master in use, ends when that ends, and echoes while the line lives."""
@@ -174,13 +211,3 @@ class Forward:
 
     def _gone(self) -> str:
         return f"Jupyter does not answer any more; if you did not stop it: nbfleet restart {self.endpoint.name}."
-
-    def _explain(self) -> str:
-        """Tell apart a server that is down and an sshd that forwards nothing."""
-        with contextlib.suppress(NbfleetError):
-            if service.status(self.connection, self.endpoint).answers and self.endpoint.listen == "socket":
-                return (
-                    "Jupyter answers on its machine, but the SSH server there does not forward to sockets "
-                    "(AllowStreamLocalForwarding); set jupyter_service_listen: tcp for this account and run nbfleet up"
-                )
-        return ""

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from nbfleet.errors import ForwardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nbfleet.endpoint import Endpoint
 
 
@@ -35,9 +33,19 @@ def alive(port: int, endpoint: Endpoint, *, timeout: float = 5) -> bool:
     return get(port, f"{endpoint.base_url}api", timeout=timeout) == 200
 
 
-def wait_until_ready(
-    port: int, endpoint: Endpoint, token: str, *, seconds: float = 30, explain: Callable[[], str] = lambda: ""
-) -> None:
+def answers_within(seconds: float, port: int, endpoint: Endpoint) -> bool:
+    """Poll until a server answers at this account's own path, or the time is over."""
+    deadline = time.monotonic() + seconds
+    pause = 0.01
+    while not alive(port, endpoint):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.25)
+    return True
+
+
+def wait_until_ready(port: int, endpoint: Endpoint, token: str, *, seconds: float = 30) -> None:
     """Poll until that very server answers: its own path without the token first, then with it.
 
     Args:
@@ -45,22 +53,15 @@ def wait_until_ready(
         endpoint: The account.
         token: Its secret, which no other server takes.
         seconds: How long to wait.
-        explain: Called after the deadline; returns what the far side knows about the reason.
 
     Raises:
         ForwardError: Nothing answered in time, or another server did.
     """
-    deadline = time.monotonic() + seconds
-    pause = 0.01
-    while not alive(port, endpoint):
-        if time.monotonic() > deadline:
-            reason = explain() or "the server does not answer there"
-            raise ForwardError(
-                f"{endpoint.name}: waited {seconds:.0f} s for {endpoint.url(port)}api: {reason}.",
-                hint=f"Try nbfleet restart {endpoint.name}, or look at nbfleet logs {endpoint.name}.",
-            )
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.25)
+    if not answers_within(seconds, port, endpoint):
+        raise ForwardError(
+            f"{endpoint.name}: waited {seconds:.0f} s for {endpoint.url(port)}api: the server does not answer there.",
+            hint=f"Try nbfleet restart {endpoint.name}, or look at nbfleet logs {endpoint.name}.",
+        )
     status = get(port, f"{endpoint.base_url}api/me", token=token)
     if status != 200:
         said = f"status {status}" if status else "no answer"

@@ -83,8 +83,13 @@ def run(
         return Done(code, out, err.read())
 
 
-def start(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Child[str]:
-    """Start a program that talks over pipes for as long as it lives, out of reach of this terminal's Ctrl-C."""
+def start(argv: Sequence[str], *, keep: Sequence[int] = ()) -> Child[str]:
+    """Start a program that talks over pipes for as long as it lives, out of reach of this terminal's Ctrl-C.
+
+    Args:
+        argv: The program and its arguments.
+        keep: Open files that it inherits.
+    """
     try:
         return subprocess.Popen(
             argv,
@@ -95,7 +100,7 @@ def start(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Child
             errors="replace",
             bufsize=1,
             start_new_session=True,
-            env=env,
+            pass_fds=keep,
         )
     except FileNotFoundError as error:
         raise missing(argv[0]) from error
@@ -109,11 +114,13 @@ def detach(argv: Sequence[str], *, log: IO[str], env: Mapping[str, str] | None =
 
 
 def end(child: Child[str], *, grace: float = 1.0) -> None:
-    """End a started program: politely, then after `grace` seconds by force."""
-    for pipe in (child.stdin, child.stdout):
-        if pipe:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    """End a started program: politely, then after `grace` seconds by force.
+
+    Its output is left open: who reads it sees its end, and to close it under a reader would wait for that.
+    """
+    if child.stdin:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
     child.terminate()
     try:
         child.wait(grace)

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbfleet.errors import FailedError
+from nbfleet.errors import FailedError, UnreachableError
 
 if TYPE_CHECKING:
     from nbfleet.endpoint import Endpoint
@@ -129,7 +129,7 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
         order="restart" if restart else "start",
         again="yes" if restart else "no",
     )
-    answer = answers(connection.run(text, timeout=START_SECONDS).out)
+    answer = ask(connection, text, timeout=START_SECONDS)
     if answer.get("state") != "active":
         raise FailedError(f"{endpoint.name}: Jupyter does not start: {why(answer)}.", hint=remedy(answer, endpoint))
     token = answer.get("token", "")
@@ -150,7 +150,7 @@ def status(connection: Connection, endpoint: Endpoint) -> Status:
         place=shlex.quote(place or ""),
         base_url=shlex.quote(endpoint.base_url),
     )
-    answer = answers(connection.run(text, timeout=30).out)
+    answer = ask(connection, text, timeout=30)
     state = answer.get("state", "unknown")
     if answer.get("load") == "not-found":
         state = "not installed"
@@ -171,6 +171,21 @@ def follow(connection: Connection, endpoint: Endpoint, *, lines: int) -> Child[s
     """Start to follow the journal; the caller reads the child's output and ends it."""
     words = ["journalctl", "--user", "-u", endpoint.unit, "-n", str(lines), "-f", "-o", "short-iso"]
     return connection.stream(words)
+
+
+def ask(connection: Connection, script: str, *, timeout: float) -> dict[str, str]:
+    """Run one of our scripts on an account and return what it says.
+
+    Raises:
+        UnreachableError: Something else ran in its place.
+    """
+    answer = answers(connection.run(script, timeout=timeout).out)
+    if not answer:
+        raise UnreachableError(
+            f"{connection.reach.title} runs another command than the one it is asked for (ForceCommand, or command=).",
+            hint="Ask who runs that machine, or look beside the key in authorized_keys, for a login without it.",
+        )
+    return answer
 
 
 def answers(out: str) -> dict[str, str]:

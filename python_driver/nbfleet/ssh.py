@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from nbfleet import process
-from nbfleet.control import PERSIST, control_folder, write_config
-from nbfleet.endpoint import Reach
+from nbfleet import client, process
+from nbfleet.control import PERSIST, control_folder, ssh_program, write_config
+from nbfleet.endpoint import Reach, read_hop
 from nbfleet.errors import ForwardError, UnreachableError
-from nbfleet.explain import ssh_reason
-from nbfleet.jump import jump_words
+from nbfleet.explain import runs_nothing, ssh_reason
 
 if TYPE_CHECKING:
     from nbfleet.process import Child, Done
+
+
+NO_SESSION = "Session open refused by peer"  # the server's MaxSessions
 
 
 def can_ask() -> bool:
@@ -37,6 +38,7 @@ class Connection:
         self.reach = reach
         self.ask = can_ask() if ask is None else ask
         self.folder = control_folder()
+        self._ssh = ssh_program(self.folder)
 
     def open(self, *, behind: str = "") -> None:
         """Open the masters of all hops, the nearest first; those that live are used.
@@ -57,6 +59,10 @@ class Connection:
         """Tell whether the account's master lives."""
         return self._master("check").code == 0
 
+    def answers(self, *, seconds: float) -> bool:
+        """Tell whether the far side still answers over the account's master, within a limit."""
+        return process.run([*self._over_master(), "true"], timeout=seconds, own_session=True).code == 0
+
     def run(self, script: str, *, timeout: float = 60) -> Done:
         """Run a POSIX shell script on the account, whatever its login shell is; the script is not in any argv.
 
@@ -64,18 +70,30 @@ class Connection:
             UnreachableError: The connection broke, or nothing came back in time.
         """
         done = process.run([*self._over_master(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
+        if done.code == 255 and NO_SESSION in done.err:
+            done = process.run([*self._alone(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
         if done.code == 124:
             raise UnreachableError(
                 f"{self.reach.title} did not finish within {timeout:.0f} s.",
                 hint="Its machine may be overloaded; try again.",
             )
-        if done.code == 255:
-            raise self._unreachable(done.err)
+        if done.code == 255 or runs_nothing(done.out + done.err):
+            raise self._unreachable(done.err + done.out)
         return done
 
     def stream(self, script_command: list[str]) -> Child[str]:
         """Start a command on the account and leave its pipes to the caller."""
-        return process.start([*self._over_master(), *script_command])
+        return process.start([*self.session(), *script_command])
+
+    def session(self) -> list[str]:
+        """Return the words that begin a lasting session: over the master, if its server allows one more there."""
+        tried = process.run([*self._over_master(), "true"], timeout=20, own_session=True)
+        return self._alone() if NO_SESSION in tried.err else self._over_master()
+
+    @property
+    def path(self) -> str:
+        """Where the account's master is."""
+        return self._settings["controlpath"]
 
     def forward(self, local_port: int, destination: str) -> None:
         """Let the master listen on 127.0.0.1 and carry connections to the account's socket or port.
@@ -104,24 +122,14 @@ class Connection:
         if jump == "none":
             return []
         names = jump.split(",")
-        return [self._hop(name, before=names[:place]) for place, name in enumerate(names)]
-
-    def _hop(self, name: str, *, before: list[str]) -> Reach:
-        found = re.fullmatch(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?/?", name)
-        if not found:
-            return Reach(name)
-        # ssh hands -F, the user and the port on to the jump host's ssh, and nothing else: so do we.
-        words = ["-F", self.reach.config] if self.reach.config else []
-        words += ["-J", ",".join(before)] if before else []
-        port = int(found["port"]) if found["port"] else None
-        return Reach(found["host"].strip("[]"), found["user"], port, None, shlex.join(words))
+        return [read_hop(name, before=names[:at], config=self.reach.config) for at, name in enumerate(names)]
 
     def _open_one(self, *, behind: str) -> None:
         """Open this master: first without questions, then, if an answer may help, at the terminal."""
-        words = ["-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}", "-N", "-f"]
-        done = process.run(["ssh", *words, *self._words(batch=True)], keep_output=False, own_session=True, timeout=60)
+        words = [self._ssh, "-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}", "-N", "-f"]
+        done = process.run([*words, *self._words(batch=True)], keep_output=False, own_session=True, timeout=60)
         if done.code != 0 and self.ask and ssh_reason(done.err, where="").askable:
-            done = process.run(["ssh", *words, *self._lasting_jump(), *self._words(batch=False)], keep_output=False)
+            done = process.run([*words, *self._lasting_jump(), *self._words(batch=False)], keep_output=False)
         if done.code != 0:
             said = done.err or ("timed out" if done.code == 124 else "")
             raise self._unreachable(self._words_of_the_hop(said), behind=behind)
@@ -129,11 +137,12 @@ class Connection:
     def _lasting_jump(self) -> list[str]:
         """Return words for a jump that outlives the terminal at which ssh asked: closing it would end the jump."""
         hops = self.hops()
-        if not hops or not shutil.which("setsid"):
+        if not hops or not shutil.which("setsid") or client.version() < client.STDIO_FORWARD:
             return []
         hop = Connection(hops[-1], ask=False)
-        jump = f"setsid ssh -F none -o ControlPath={hop._settings['controlpath']} -W [%h]:%p {hop.reach.host}"
-        return ["-o", f"ControlPath={self._settings['controlpath']}", "-o", f"ProxyCommand={jump}"]
+        path = hop._settings["controlpath"]
+        jump = f"setsid {shlex.quote(self._ssh)} -F none -o ControlPath={path} -W [%h]:%p {hop.reach.host}"
+        return ["-o", f"ControlPath={self.path}", "-o", f"ProxyCommand={jump}"]
 
     def _words_of_the_hop(self, words: str) -> str:
         """Return why the last hop did not let us through; ssh silences it for a connection in the background."""
@@ -143,7 +152,7 @@ class Connection:
         hop = Connection(hops[-1], ask=False)
         way = f"[{self._settings['hostname']}]:{self._settings['port']}"
         alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-W", way]
-        done = process.run(["ssh", *alone, *hop._words(batch=True)], own_session=True, timeout=30)
+        done = process.run([self._ssh, *alone, *hop._words(batch=True)], own_session=True, timeout=30)
         return done.err or words
 
     def _unreachable(self, words: str, *, behind: str = "") -> UnreachableError:
@@ -156,25 +165,28 @@ class Connection:
     @functools.cached_property
     def _settings(self) -> dict[str, str]:
         """What ssh itself makes of its configuration for this account."""
-        done = process.run(["ssh", "-G", *self._words(batch=True)], timeout=20)
+        done = process.run([self._ssh, "-G", *self._words(batch=True)], timeout=20)
         if done.code != 0:
             raise self._unreachable(done.err)
         return dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
 
     def _words(self, *, batch: bool) -> list[str]:
         config = write_config(self.folder, user_config=self.reach.config, batch=batch)
-        options = jump_words(self.reach.options, str(config))
         path = ["-o", f"ControlPath={self.folder}/%C"]
-        return ["-F", str(config), *path, *options, "--", self.reach.host]
+        return ["-F", str(config), *path, *self.reach.options, "--", self.reach.host]
 
     def _over_master(self) -> list[str]:
         """Words for an ssh that uses the open master and reads no configuration: none of its forwards, no new login."""
-        path = ["-o", f"ControlPath={self._settings['controlpath']}", "-o", "BatchMode=yes"]
-        return ["ssh", "-F", "none", *path, "-T", "-o", "ProxyCommand=false", "--", self.reach.host]
+        path = ["-o", f"ControlPath={self.path}", "-o", "BatchMode=yes"]
+        return [self._ssh, "-F", "none", *path, "-T", "-o", "ProxyCommand=false", "--", self.reach.host]
+
+    def _alone(self) -> list[str]:
+        """Words for an ssh with a login of its own, where MaxSessions leaves the master no room."""
+        return [self._ssh, "-o", "ControlMaster=no", "-o", "ControlPath=none", "-T", *self._words(batch=True)]
 
     def _master(self, order: str, *words: str) -> Done:
-        path = f"ControlPath={self._settings['controlpath']}"
-        return process.run(["ssh", "-F", "none", "-o", path, "-O", order, *words, "--", self.reach.host], timeout=20)
+        way = ["-o", f"ControlPath={self.path}"]
+        return process.run([self._ssh, "-F", "none", *way, "-O", order, *words, "--", self.reach.host], timeout=20)
 
 
 def close_since(moment: float) -> None:
@@ -183,6 +195,7 @@ def close_since(moment: float) -> None:
 
     folder = control_folder()
     young = [path for path in folder.iterdir() if path.is_socket() and path.stat().st_ctime >= moment]
-    orders = [["ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "--", "any"] for path in young]
+    ssh = ssh_program(folder)
+    orders = [[ssh, "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "--", "any"] for path in young]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda order: process.run(order, timeout=2), orders))

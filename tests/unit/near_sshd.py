@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbfleet import process, ssh
 from nbfleet.endpoint import Endpoint, Reach
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TOKEN = "7" * 64
 BASE_URL = "/robert-node12/"
+LARGE = f"{BASE_URL}large"
+BODY = bytes(range(256)) * 40_000  # 10 MB
 
 SYSTEMCTL = """\
 #!/bin/sh
@@ -35,7 +38,7 @@ case "$*" in
   *LoadState*) echo loaded ;;
   *ActiveEnter*) echo "Mon 2030-01-07 10:00:00 UTC" ;;
   *MemoryCurrent*) echo 73400320 ;;
-  *MainPID*) echo 0 ;;
+  *MainPID*) echo {pid} ;;
 esac
 """
 
@@ -59,16 +62,59 @@ class Machine:
 
     def stop(self) -> None:
         """End it with all its connections."""
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pid = int((self.folder / f"{self.name}.pid").read_text())
-            children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-            for each in [pid, *map(int, children.stdout.split())]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         deadline = time.monotonic() + 10
         while listening(self.port):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def family(self) -> list[int]:
+        """Return its process and those that serve its connections."""
+        with contextlib.suppress(FileNotFoundError):
+            pid = int((self.folder / f"{self.name}.pid").read_text())
+            return [pid, *process.descendants(pid)]
+        return []
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them."""
+        for pid in self.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def end(self, program: str) -> int:
+        """End what runs of a program in its sessions; return how many there were."""
+        found = 0
+        for pid in self.family():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                    os.kill(pid, signal.SIGTERM)
+                    found += 1
+        return found
+
+    @contextlib.contextmanager
+    def told(self, *settings: str) -> Iterator[None]:
+        """Run it with further settings for as long as the block lasts; of two values sshd takes the first."""
+        path = self.folder / f"{self.name}.conf"
+        usual = path.read_text()
+        self.stop()
+        path.write_text("\n".join([*settings, usual]))
+        self.start()
+        try:
+            yield
+        finally:
+            ssh.close_since(0)
+            self.stop()
+            path.write_text(usual)
+            self.start()
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it neither answer nor hang up for as long as the block lasts, as behind a network that drops packets."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
 
 @dataclass
@@ -111,6 +157,8 @@ class Notebook(http.server.BaseHTTPRequestHandler):
         elif self.path == f"{BASE_URL}api/me":
             status = 200 if self.headers["Authorization"] == f"token {TOKEN}" else 403
         body = json.dumps({"version": "2"}).encode()
+        if self.path == LARGE:
+            status, body = 200, BODY
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -124,6 +172,7 @@ class OnSocket(socketserver.ThreadingUnixStreamServer):
     """An HTTP server on a unix socket."""
 
     daemon_threads = True
+    request_queue_size = 128  # as Jupyter has it
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return a request with an address, which http.server wants."""
@@ -139,7 +188,7 @@ def near(folder: Path) -> Iterator[Near]:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     programs = folder / "bin"
     programs.mkdir()
-    (programs / "systemctl").write_text(SYSTEMCTL.format(folder=folder))
+    (programs / "systemctl").write_text(SYSTEMCTL.format(folder=folder, pid=os.getpid()))
     (programs / "journalctl").write_text("#!/bin/sh\necho 'a line of the journal'\n")
     for program in programs.iterdir():
         program.chmod(0o755)

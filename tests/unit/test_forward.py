@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import shutil
 import socket
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
+from nbfleet import forward as forward_module
 from nbfleet import probe, service, ssh
-from nbfleet.errors import FailedError, ForwardError
+from nbfleet.errors import FailedError, ForwardError, UnreachableError
 from nbfleet.forward import Forward, free_port, require_free
 from nbfleet.ssh import Connection
 
@@ -105,23 +108,147 @@ def test_closing_frees_the_port_and_leaves_the_master(forward: Forward) -> None:
     assert forward.connection.alive()
 
 
-def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, forward: Forward) -> None:
+REFUSALS = ["AllowStreamLocalForwarding no", "DisableForwarding yes", "PermitTTY no"]
+
+
+@pytest.mark.parametrize("settings", [[word] for word in REFUSALS] + [["DisableForwarding yes", "MaxSessions 1"]])
+def test_a_server_that_forbids_is_reached_all_the_same(
+    near: near_sshd.Near, forward: Forward, settings: list[str]
+) -> None:
+    with near.node.told(*settings):
+        forward.open()
+        assert forward.bridge == ("forward" if settings == ["PermitTTY no"] else "session")
+        with ThreadPoolExecutor(30) as pool:  # more connections than an sshd allows sessions
+            answers = pool.map(lambda _: probe.alive(forward.local_port, near.endpoint), range(60))
+            assert all(answers)
+        assert service.status(forward.connection, near.endpoint).answers
+        assert forward.alive()
+        forward.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
+def test_tcp_is_carried_where_it_may_not_be_forwarded(near: near_sshd.Near) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), near_sshd.Notebook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = replace(near.endpoint, listen="tcp", socket=None, port=server.server_address[1])
+        with near.node.told("AllowTcpForwarding no"):
+            forward = Forward(endpoint, free_port(None), connection=Connection(near.reach, ask=False))
+            forward.open()
+            assert (forward.bridge, probe.alive(forward.local_port, endpoint)) == ("session", True)
+            forward.close()
+        server.shutdown()
+
+
+def test_a_bridge_that_another_command_opened_is_used_and_can_be_ended(near: near_sshd.Near, forward: Forward) -> None:
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        forward.leave()
+        second = Forward(near.endpoint, forward.local_port, connection=Connection(near.reach, ask=False))
+        second.open()
+        assert second.bridge == "session"
+        assert second.alive()
+        second.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
+def test_a_bridge_comes_back_on_the_same_port_after_its_machine_was_away(near: near_sshd.Near) -> None:
+    forward = Forward(near.endpoint, free_port(None), connection=Connection(near.reach, ask=False))
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        stop, said = threading.Event(), list[str]()
+        keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
+        keeper.start()
+        near.node.stop()
+        wait_for("the loss to be seen", lambda: said)
+        near.node.start()
+        wait_for("the way back", lambda: any("back after" in line for line in said), seconds=40)
+        assert (forward.bridge, probe.alive(forward.local_port, near.endpoint)) == ("session", True)
+        stop.set()
+        keeper.join(20)
+        forward.close()
+        assert not near_sshd.listening(forward.local_port)
+
+
+def test_what_is_large_or_slow_arrives_whole_and_holds_up_nothing_else(near: near_sshd.Near, forward: Forward) -> None:
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        with socket.create_connection(("127.0.0.1", forward.local_port), 20) as slow:
+            slow.sendall(f"GET {near_sshd.LARGE} HTTP/1.0\r\n\r\n".encode())
+            assert probe.alive(forward.local_port, near.endpoint)  # while nobody reads the large one
+            with slow.makefile("rb") as answer:
+                body = answer.read().partition(b"\r\n\r\n")[2]
+        assert body == near_sshd.BODY
+
+
+def test_a_command_in_place_of_the_login_on_the_bastion_does_no_harm(near: near_sshd.Near, forward: Forward) -> None:
+    with near.bastion.told("ForceCommand echo nothing here", "PermitTTY no"):
+        forward.open()
+        assert probe.alive(forward.local_port, near.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("ForceCommand internal-sftp", "internal-sftp"), ("ForceCommand echo welcome", "ForceCommand")],
+)
+def test_an_account_that_may_run_nothing_is_one_sentence(
+    near: near_sshd.Near, forward: Forward, setting: str, words: str
+) -> None:
+    with near.node.told(setting), pytest.raises(UnreachableError, match=words) as caught:
+        forward.open()
+    assert near.reach.title in str(caught.value)
+
+
+@pytest.fixture
+def kept(forward: Forward) -> Iterator[list[str]]:
+    """What is said while the forward is open and kept."""
     forward.open()
     stop = threading.Event()
     said: list[str] = []
     keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
     keeper.start()
-    try:
-        near.node.stop()
-        wait_for("the loss to be seen", lambda: said)
-        wait_for("the reason", lambda: any("refuses the connection" in line for line in said))
-        near.node.start()
-        wait_for("the way back", lambda: any("back after" in line for line in said))
-        assert probe.alive(forward.local_port, near.endpoint)
-    finally:
-        stop.set()
-        keeper.join(10)
-    assert "the connection is lost" in said[0]
+    yield said
+    stop.set()
+    keeper.join(20)
+
+
+def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, forward: Forward, kept: list[str]) -> None:
+    near.node.stop()
+    wait_for("the loss to be seen", lambda: kept)
+    wait_for("the reason", lambda: any("refuses the connection" in line for line in kept))
+    near.node.start()
+    wait_for("the way back", lambda: any("back after" in line for line in kept))
+    assert probe.alive(forward.local_port, near.endpoint)
+    assert "the connection is lost" in kept[0]
+
+
+def test_a_forward_that_comes_back_leaves_the_master_to_those_who_use_it(
+    near: near_sshd.Near, forward: Forward, kept: list[str]
+) -> None:
+    other = forward.connection.stream(["sh", "-c", "'read word; echo still $word'"])
+
+    def end_the_echo() -> bool:
+        near.node.end("cat")
+        return bool(kept)
+
+    wait_for("the far echo to be there, to end and to be missed", end_the_echo)
+    wait_for("the way back", lambda: any("back after" in line for line in kept))
+    assert probe.alive(forward.local_port, forward.endpoint)
+    out, _ = other.communicate("here\n", timeout=10)
+    assert out == "still here\n"
+
+
+def test_a_silent_connection_is_given_up_and_comes_back_on_the_same_port(
+    near: near_sshd.Near, forward: Forward, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward_module, "PING", 2.0)
+    monkeypatch.setattr(forward_module, "SILENCE", 3.0)
+    monkeypatch.setattr(forward_module, "ECHO", 1.0)
+    with near.node.silent():
+        wait_for("the loss to be seen", lambda: kept)
+        wait_for("the port to be free", lambda: not near_sshd.listening(forward.local_port))
+        assert not any("back after" in line for line in kept)
+    wait_for("the way back", lambda: any("back after" in line for line in kept), seconds=60)
+    assert probe.alive(forward.local_port, near.endpoint)
 
 
 def test_the_last_port_is_taken_if_free_and_named_if_not() -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -14,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import control, jump, ssh
+from nbfleet import control, process, ssh
 from nbfleet.endpoint import Reach
 from nbfleet.errors import ForwardError, SetupError, UnreachableError
-from nbfleet.explain import ssh_reason
+from nbfleet.explain import ssh_reason, task_reason
 from nbfleet.ssh import Connection
 
 if TYPE_CHECKING:
@@ -154,14 +156,6 @@ def test_control_paths_are_short_enough_for_ssh(monkeypatch: pytest.MonkeyPatch,
     assert len(str(control.control_folder())) + control.HASHED <= control.LONGEST
 
 
-def test_an_old_client_gets_a_proxy_command_instead_of_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jump, "client_version", lambda: (6, 6))
-    words = jump.jump_words(["-o", "ProxyJump=bianca@bastion:22522", "-p", "2222"], "FILE")
-    assert words == ["-o", "ProxyCommand=ssh -F FILE -p 22522 -W %h:%p bianca@bastion", "-p", "2222"]
-    monkeypatch.setattr(jump, "client_version", lambda: (9, 2))
-    assert jump.jump_words(["-J", "bastion"], "FILE") == ["-J", "bastion"]
-
-
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -169,6 +163,8 @@ def test_an_old_client_gets_a_proxy_command_instead_of_a_jump(monkeypatch: pytes
         ("No ED25519 host key is known for x and you have requested strict checking.", "host_key_unknown"),
         ("ssh: Could not resolve hostname x: Name or service not known", "name_unknown"),
         ("r@x: Permission denied (publickey,keyboard-interactive).", "permission_denied"),
+        ("r@x: Permission denied (keyboard-interactive).", "answer_needed"),
+        ("r@x: Permission denied (password,keyboard-interactive).", "answer_needed"),
         ("ssh: connect to host x port 22: Connection refused", "refused"),
         ("ssh: connect to host x port 22: Connection timed out", "timeout"),
         ("Connection timed out during banner exchange", "timeout"),
@@ -187,3 +183,37 @@ def test_the_words_for_ssh_leave_the_inventory_s_arguments_whole() -> None:
     reach = Reach("h", "robert", 2222, "/k", '-F "/a b/config" -o ProxyJump=bianca@b:22522')
     assert reach.config == "/a b/config"
     assert reach.options == ["-o", "ProxyJump=bianca@b:22522", "-i", "/k", "-p", "2222", "-l", "robert"]
+
+
+@pytest.mark.parametrize("setting", ["MaxSessions 1", "PermitTTY no", "DisableForwarding yes"])
+def test_ansible_and_the_driver_work_at_once_where_sshd_is_strict(
+    near: near_sshd.Near, tmp_path: Path, setting: str
+) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        f"all: {{hosts: {{node: {{ansible_host: 127.0.0.1, ansible_port: {near.node.port}, "
+        f'ansible_user: {near.reach.user}, ansible_ssh_common_args: "{near.reach.args}"}}}}}}\n'
+    )
+    environment = control.ansible_environment(control.control_folder(), user_config=None)
+    with near.node.told(setting):
+        connection = Connection(near.reach, ask=False)
+        connection.open()
+        pulse = connection.stream(["cat"])  # what an open forward keeps
+        assert connection.run("echo $((6*7))").out == "42\n"
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible", "-i", inventory, "node", "-m", "raw", "-a", "echo $((6*7))"],
+            env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        follower = connection.stream(["echo", "followed"])
+        assert follower.communicate(timeout=20)[0] == "followed\n"
+        assert pulse.poll() is None
+        process.end(pulse)
+    assert "\n42\n" in done.stdout, done.stdout + done.stderr
+
+
+def test_an_account_of_files_alone_is_told_by_ansible_s_words_too() -> None:
+    said = {"stdout": "This service allows sftp connections only.\r\n", "stderr": "Shared connection to h closed.\r\n"}
+    result = {"rc": 1, "msg": "non-zero return code", **said}
+    reason = task_reason({"task": "survey: Ask the account how it stands", "res": result})
+    assert reason.code == "no_shell"
+    assert "internal-sftp" in reason.says

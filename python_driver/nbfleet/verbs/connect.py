@@ -6,11 +6,11 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nbfleet import background, browser, service
+from nbfleet import background, bridge, browser, service
 from nbfleet.answer import Answer
 from nbfleet.control import control_folder
 from nbfleet.errors import ForwardError
-from nbfleet.forward import Forward, free_port, require_free
+from nbfleet.forward import Forward, close_port, free_port, require_free
 from nbfleet.signals import until_told
 from nbfleet.ssh import Connection
 from nbfleet.store import Store
@@ -38,7 +38,9 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         stack.callback(forward.close)
         store.remember_port(endpoint.name, forward.local_port)
         page = show(endpoint, forward.local_port, forward.token, args, display)
-        answer = describe(endpoint, forward.local_port, forward.token, args, started=forward.started)
+        if forward.bridge == "session":
+            display.say(f"{endpoint.name}: SSH forwards nothing to Jupyter there; a session carries the connections.")
+        answer = describe(endpoint, forward, args)
         stack.pop_all()
     if args.background:
         forward.leave()
@@ -53,7 +55,7 @@ def open_forward(endpoint: Endpoint, connection: Connection, store: Store, *, wa
     last = store.last_port(endpoint.name)
     if last:
         # An earlier session that was killed leaves its forward in the master.
-        connection.cancel(last, endpoint.destination)
+        close_port(connection, endpoint, last)
     forward = Forward(endpoint, wanted or free_port(last), connection=connection)
     try:
         forward.open()
@@ -75,12 +77,15 @@ def reuse(endpoint: Endpoint, local_port: int, args: argparse.Namespace, display
     connection = Connection(endpoint.ssh)
     connection.open()
     running = service.ensure_running(connection, endpoint)
+    forward = Forward(endpoint, local_port, connection=connection)
+    forward.token, forward.started = running.token, running.started
+    forward.bridge = "session" if bridge.alive(connection, endpoint, local_port) else "forward"
     display.say(f"{endpoint.name} is open already.")
     page = show(endpoint, local_port, running.token, args, display)
     if page:
         browser.remove_after_use(page)
     args.background = True  # as for the caller: it ends, the forward stays
-    return describe(endpoint, local_port, running.token, args, started=running.started)
+    return describe(endpoint, forward, args)
 
 
 def show(endpoint: Endpoint, local_port: int, token: str, args: argparse.Namespace, display: Display) -> Path | None:
@@ -96,15 +101,16 @@ def show(endpoint: Endpoint, local_port: int, token: str, args: argparse.Namespa
     return page
 
 
-def describe(endpoint: Endpoint, local_port: int, token: str, args: argparse.Namespace, *, started: bool) -> Answer:
+def describe(endpoint: Endpoint, forward: Forward, args: argparse.Namespace) -> Answer:
     """Return the address; with the token only where it was asked for."""
-    url = endpoint.url(local_port, token=token if args.no_browser else "")
+    url = endpoint.url(forward.local_port, token=forward.token if args.no_browser else "")
     data: dict[str, Any] = {
         "name": endpoint.name,
         "url": url,
-        "local_port": local_port,
+        "local_port": forward.local_port,
         "base_url": endpoint.base_url,
-        "started": started,
+        "bridge": forward.bridge,
+        "started": forward.started,
         "background": bool(args.background),
     }
     return Answer(data, url)

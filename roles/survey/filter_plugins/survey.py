@@ -41,7 +41,7 @@ def survey_answer(stdout: str) -> dict[str, Any]:
         said = " ".join(stdout.split())[:200] or "nothing"
         raise AnsibleFilterError(
             f"the account did not answer the survey (it said: {said}); "
-            "check that its login shell can run `sh` and `base64`"
+            "check that its login shell can run `sh` and `base64`, and that no ForceCommand stands in their place"
         )
     pairs = [(key, text) for key, _, text in (line.partition("=") for line in body.splitlines())]
     answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key != "differs"}
