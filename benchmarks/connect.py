@@ -132,7 +132,7 @@ def main() -> None:
             try:
                 return theirs(name, program, home)
             finally:
-                ssh(account, "pkill -f 'jupyter-lab --no-browser' || true")
+                ssh(account, "pkill -f '[j]upyter-lab --no-browser' || true")
 
         def unit() -> None:
             ssh(account, "true")
