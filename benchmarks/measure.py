@@ -63,7 +63,9 @@ def up(inventory: Path, limit: str, *words: str) -> list[str]:
 
 def run(words: list[str], *, environment: Mapping[str, str] | None = None, seconds: float = 1800) -> str:
     """Run a command and return what it printed; one that fails or does not end is not measured."""
-    here = {**os.environ, "PYTHONPATH": str(ROOT / "python_driver"), **(environment or {})}
+    # On a busy machine fifty logins at once can take longer than the 10 s that Ansible gives them.
+    ours = {"PYTHONPATH": str(ROOT / "python_driver"), "ANSIBLE_TIMEOUT": "60"}
+    here = {**os.environ, **ours, **(environment or {})}
     try:
         done = subprocess.run(
             words,
@@ -94,7 +96,7 @@ def command(words: list[str], **how: Any) -> Way:  # noqa: ANN401 -- what run() 
 def in_turns(
     ways: Mapping[str, Way], rounds: int, *, warm: bool = True, once: Collection[str] = ()
 ) -> dict[str, list[float]]:
-    """Measure every way once a round, so that a busy machine disturbs all alike.
+    """Measure every way once a round, so that a busy machine disturbs all alike; Ctrl-C ends with what is there.
 
     Args:
         ways: What to measure, by the name that the table shows.
@@ -103,16 +105,21 @@ def in_turns(
         once: Ways that take part in one round only, as they take very long.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + warm):
-        for name, way in ways.items():
-            if name in once and turn != warm:
-                continue
-            began = time.monotonic()
-            own = way()
-            took = time.monotonic() - began if own is None else own
-            sys.stderr.write(f"{turn + (not warm) or 'warm'} {name}: {took:.2f} s\n")
-            if turn >= warm:
-                seconds[name].append(took)
+    try:
+        for turn in range(rounds + warm):
+            for name, way in ways.items():
+                if name in once and turn != warm:
+                    continue
+                began = time.monotonic()
+                own = way()
+                took = time.monotonic() - began if own is None else own
+                sys.stderr.write(f"{turn + (not warm) or 'warm'} {name}: {took:.2f} s\n")
+                if turn >= warm:
+                    seconds[name].append(took)
+    except KeyboardInterrupt:
+        if not all(seconds.values()):
+            raise
+        sys.stderr.write("Interrupted: these are the figures so far.\n")
     return seconds
 
 

@@ -51,7 +51,11 @@ def watched(words: list[str], environment: Mapping[str, str], peaks: list[float]
     """Run a command; append its highest memory in MB and its processor seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen(
-        words, cwd=measure.ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        words,
+        cwd=measure.ROOT,
+        env={**os.environ, "ANSIBLE_TIMEOUT": "60", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     ended = threading.Event()
     highest = [0.0]
