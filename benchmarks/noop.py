@@ -86,7 +86,11 @@ def pyinfra_words(accounts: dict[str, Reach], folder: Path) -> list[str]:
 
 def main() -> None:
     """Measure all ways in turns."""
-    args = measure.parser(__doc__).parse_args()
+    parser = measure.parser(__doc__)
+    parser.add_argument(
+        "--no-full", action="store_true", help="leave out the run through all roles, which takes longest"
+    )
+    args = parser.parse_args()
     accounts = measure.accounts(args.inventory, args.limit)
     where = (args.inventory, args.limit)
     with measure.masters() as (control, live), tempfile.TemporaryDirectory(prefix="nbb-") as folder:
@@ -100,6 +104,8 @@ def main() -> None:
             "pyinfra, own connections": command(peer),
             FULL: command(site(*where, "-e", "survey_trust=false"), environment=live),
         }
+        if args.no_full:
+            del ways[FULL]
         seconds = measure.in_turns(ways, args.rounds, once=[FULL] if len(accounts) > 16 else [])
     measure.report("a run without work", seconds, unit=RAW, as_json=args.json, accounts=len(accounts))
 
