@@ -1,34 +1,25 @@
-"""What a run costs on accounts that have no work: `python benchmarks/noop.py INVENTORY`.
+"""What a run costs on accounts that have no work: `python benchmarks/noop.py INVENTORY [--limit PATTERN]`.
 
-Every way asks each account the same survey, over live SSH masters, one way after the other in each round, so that a
-busy machine disturbs all alike. The raw way is the floor: one ssh per account, all at once, and nothing else.
+Every way looks at the same things of each account. The raw way is the floor: one ssh per account with the survey's own
+script, all at once. pyinfra keeps no connection between two runs, so the like of it is the line without live masters.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import concurrent.futures
-import json
-import platform
 import shlex
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbfleet.converge import reaches
+import measure
+from measure import command, site, up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nbfleet.endpoint import Reach
 
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULTS = {
+QUESTION = {
     "SURVEY_PREFIX": "@HOME@/miniconda3",
     "SURVEY_RECEIPT": "@HOME@/.local/state/nbfleet/receipt",
     "SURVEY_WANTED": "none",
@@ -36,76 +27,87 @@ DEFAULTS = {
     "SURVEY_UNIT": "nbfleet-jupyter.service",
     "SURVEY_LISTENER": "/run/user/@UID@/nbfleet/jupyter.sock",
 }
+RAW, FULL = "raw ssh, all at once", "site.yml, survey_trust=false"
 
 
-def question() -> str:
-    """Return the command that asks an account, as the survey role sends it."""
-    script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in DEFAULTS.items())
-    script += (ROOT / "roles" / "survey" / "files" / "survey.sh").read_text()
-    return f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | sh"
+def ssh(account: Reach, control: Path, script: str) -> str:
+    """Run a script on an account over a master that stays; return what it printed."""
+    config = ["-F", account.config] if account.config else []
+    shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={control}/%C", "-o", "ControlPersist=1800"]
+    coded = base64.b64encode(script.encode()).decode()
+    return measure.run(
+        ["ssh", *config, *shared, *account.options, account.host, f"echo {coded} | base64 -d | sh"], seconds=300
+    )
 
 
-def ask_all(accounts: list[Reach], control: str) -> None:
-    """Ask all accounts at once, each by one ssh over its own master."""
-    shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={control}/%C", "-o", "ControlPersist=120"]
+def ask_all(accounts: dict[str, Reach], control: Path) -> None:
+    """Ask all accounts at once, each by one ssh."""
+    script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in QUESTION.items())
+    script += (measure.ROOT / "roles" / "survey" / "files" / "survey.sh").read_text()
 
-    def ask(account: Reach) -> None:
-        config = ["-F", account.config] if account.config else []
-        command = ["ssh", *config, *shared, *account.options, account.host, question()]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    def ask(name: str) -> None:
+        answer = ssh(accounts[name], control, script)
         if "receipt=yes" not in answer or "listening=yes" not in answer:
-            raise SystemExit(f"{account.title} is not converged; run the site playbook first.")
+            raise SystemExit(f"{name} is not converged; run the site playbook first.")
 
     with concurrent.futures.ThreadPoolExecutor(len(accounts)) as pool:
         list(pool.map(ask, accounts))
 
 
-def command(*words: str) -> Callable[[], None]:
-    """Return a way that runs a command and refuses to measure one that fails."""
+def pyinfra_words(accounts: dict[str, Reach], folder: Path) -> list[str]:
+    """Prepare pyinfra to want what each account's receipt says that it has; return its command."""
+    config = folder / "ssh_config"
+    measure.flat_config(accounts, config)
 
-    def run() -> None:
-        done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True, timeout=900)
-        if done.returncode != 0:
-            raise SystemExit(f"{shlex.join(words)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    def wanted(name: str) -> tuple[str, dict[str, object]]:
+        receipt = ssh(accounts[name], folder, "cat ~/.local/state/nbfleet/receipt").splitlines()[1:-1]
+        things = [line.split(" ", 2) for line in receipt]
+        files = []
+        for _, path, state in (thing for thing in things if thing[0] == "file" and thing[2] != "gone"):
+            copy = folder / name / path.lstrip("/")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            coded = ssh(accounts[name], folder, f"base64 {shlex.quote(path)}")
+            copy.write_bytes(base64.b64decode(coded))
+            files.append([path, state.partition(":")[0], str(copy)])
+        data: dict[str, object] = {
+            kind: [thing[1:] for thing in things if thing[0] == kind] for kind in ("link", "tree")
+        }
+        data["gone"] = [path for kind, path, state in things if kind == "file" and state == "gone"]
+        data["there"] = [path for kind, path, _ in things if kind in {"exists", "secret"}]
+        return name, {"ssh_config_file": str(config), "files": files, "unit": QUESTION["SURVEY_UNIT"], **data}
 
-    return run
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        hosts = list(pool.map(wanted, accounts))
+    (folder / "inventory.py").write_text(f"accounts = {hosts!r}\n")
+    program = measure.tool("pyinfra", "pyinfra==3.10.0") / "pyinfra"
+    deploy = Path(__file__).with_name("pyinfra_deploy.py")
+    return [str(program), "-y", "--parallel", "50", str(folder / "inventory.py"), str(deploy)]
 
 
 def main() -> None:
-    """Measure all ways in turns and print a table, or the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("inventory", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    programs = Path(sys.executable).parent
-    site = [str(programs / "ansible-playbook"), "-i", str(args.inventory), "playbooks/site.yml", "--forks", "50"]
-    accounts = list(reaches(args.inventory, [], environment={}).values())
-    with tempfile.TemporaryDirectory(prefix="nbb-") as control:
-        ways: dict[str, Callable[[], None]] = {
-            "raw parallel ssh": lambda: ask_all(accounts, control),
-            "ansible-playbook site.yml": command(*site),
-            "nbfleet up": command(sys.executable, "-m", "nbfleet", "up", "-i", str(args.inventory), "-q"),
-            "site.yml, survey_trust=false": command(*site, "-e", "survey_trust=false"),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(args.rounds + 1):
-            for name, way in ways.items():
-                began = time.monotonic()
-                way()
-                if turn > 0:  # the first turn opens the masters
-                    seconds[name].append(time.monotonic() - began)
-    floor = statistics.median(seconds["raw parallel ssh"])
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    if args.json:
-        figures = {"accounts": len(accounts), "python": platform.python_version(), "seconds": seconds}
-        sys.stdout.write(json.dumps(figures) + "\n")
-        return
-    sys.stdout.write(
-        f"{len(accounts)} accounts, median of {args.rounds}\n\n| way | seconds | times raw ssh |\n|---|---|---|\n"
+    """Measure all ways in turns."""
+    parser = measure.parser(__doc__)
+    parser.add_argument(
+        "--no-full", action="store_true", help="leave out the run through all roles, which takes longest"
     )
-    for name, median in medians.items():
-        sys.stdout.write(f"| {name} | {median:.2f} | {median / floor:.2f} |\n")
+    args = parser.parse_args()
+    accounts = measure.accounts(args.inventory, args.limit)
+    where = (args.inventory, args.limit)
+    with measure.masters() as (control, live), tempfile.TemporaryDirectory(prefix="nbb-") as folder:
+        with measure.setup("pyinfra"):
+            peer = pyinfra_words(accounts, Path(folder))
+        ways = {
+            RAW: lambda: ask_all(accounts, control),
+            "site.yml": command(site(*where), environment=live),
+            "nbfleet up": command(up(*where)),
+            "site.yml, no live masters": command(site(*where), environment=measure.COLD),
+            "pyinfra, own connections": command(peer),
+            FULL: command(site(*where, "-e", "survey_trust=false"), environment=live),
+        }
+        if args.no_full:
+            del ways[FULL]
+        seconds = measure.in_turns(ways, args.rounds, once=[FULL] if len(accounts) > 16 else [])
+    measure.report("a run without work", seconds, unit=RAW, as_json=args.json, accounts=len(accounts))
 
 
 if __name__ == "__main__":

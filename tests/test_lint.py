@@ -27,6 +27,7 @@ SHELL_FILES = [
         ["ruff", "format", "--check", "."],
         ["mypy", "python_driver/nbfleet", "tests"],
         ["mypy", "roles"],
+        ["mypy", "benchmarks"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--strict", "-q"],
         ["shellcheck", *SHELL_FILES],
