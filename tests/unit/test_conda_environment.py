@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import platform
 import re
 import stat
 import sys
@@ -38,10 +39,16 @@ with (here / "calls").open("a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
 plan = json.loads((here / "fake.json").read_text())
 env = pathlib.Path(sys.argv[sys.argv.index("-p") + 1])
-if plan["stems"] is not None:
+if sys.argv[1] == "remove":
+    for name in sys.argv[sys.argv.index(str(env)) + 1:]:
+        for record in (env / "conda-meta").glob(name + "-*.json"):
+            record.unlink()
+elif plan["stems"] is not None:
     (env / "conda-meta").mkdir(parents=True, exist_ok=True)
     (env / "conda-meta" / "history").touch()
     for stem in plan["stems"]:
+        for older in (env / "conda-meta").glob(stem.rsplit("-", 2)[0] + "-[0-9]*.json"):
+            older.unlink()
         (env / "conda-meta" / (stem + ".json")).write_text(json.dumps({{"sha256": "{SHA}"}}))
 print(json.dumps(plan["answer"]))
 sys.exit(plan["status"])
@@ -83,6 +90,11 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "kernel_display_name": None,
         "variables_file": None,
         "timeout": 20,
+        "verify": False,
+        "linker": "",
+        "linker_sha256": "",
+        "keep": "",
+        "update": [],
         **params,
     }
     act = conda.ensure_absent if given.pop("state", "present") == "absent" else conda.ensure_present
@@ -97,7 +109,7 @@ def lock(*stems: str, platform: str = "linux-64", digest: str = SHA) -> str:
 
 @pytest.fixture(autouse=True)
 def _on_linux_64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conda.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
 
 class TestVersions:
@@ -323,7 +335,7 @@ class TestLock:
         assert run(base, lock=text)["changed"] is False
         assert list(base.glob(".nbfleet-lock*")) == []
 
-    def test_another_list_replaces_the_environment(self, base: Path) -> None:
+    def test_another_list_changes_the_environment_in_place(self, base: Path) -> None:
         fake(base, "notebook-7.6.5-0", "six-1.17-0")
         run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0"))
         fake(base, "notebook-7.6.6-0")
@@ -331,6 +343,22 @@ class TestLock:
         assert result["diff"][0]["before"] == "notebook-7.6.5-0\nsix-1.17-0\n"
         assert result["diff"][0]["after"] == "notebook-7.6.6-0\n"
         meta = base / "envs" / "jupyter" / "conda-meta"
+        assert sorted(file.name for file in meta.glob("*-*.json")) == ["notebook-7.6.6-0.json"]
+        assert [call[0] for call in calls(base)] == ["create", "install", "remove"]
+        assert run(base, lock=lock("notebook-7.6.6-0"))["changed"] is False
+
+    def test_what_the_user_added_stays_with_what_it_needs(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "six-1.17-0", "attrs-26-0")
+        run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0", "attrs-26-0"))
+        meta = base / "envs" / "jupyter" / "conda-meta"
+        (meta / "mine-1-0.json").write_text(json.dumps({"sha256": SHA, "depends": ["six >=1"]}))
+        assert run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0", "attrs-26-0"))["changed"] is False
+        fake(base, "notebook-7.6.6-0")
+        run(base, lock=lock("notebook-7.6.6-0"))
+        kept = ["mine-1-0.json", "notebook-7.6.6-0.json", "six-1.17-0.json"]
+        assert sorted(file.name for file in meta.glob("*-*.json")) == kept
+        (meta / "mine-1-0.json").unlink()
+        assert run(base, lock=lock("notebook-7.6.6-0"))["diff"][0]["before"] == "six-1.17-0\n"
         assert sorted(file.name for file in meta.glob("*-*.json")) == ["notebook-7.6.6-0.json"]
 
     def test_a_failed_replacement_gives_the_old_environment_back(self, base: Path) -> None:
@@ -343,8 +371,8 @@ class TestLock:
         assert sorted(path.name for path in (base / "envs").iterdir()) == ["jupyter"]
 
     def test_another_hash_is_another_package(self) -> None:
-        assert locks.lock_difference({"six-1-0": "b" * 64}, {"six-1-0": {SHA}}) == (["six-1-0"], [])
-        assert locks.lock_difference({"six-1-0": "b" * 32}, {"six-1-0": {SHA}}) == ([], [])
+        assert locks.lock_difference({"six-1-0": "b" * 64}, {"six-1-0": {SHA}}) == ["six-1-0"]
+        assert locks.lock_difference({"six-1-0": "b" * 32}, {"six-1-0": {SHA}}) == []
 
     def test_one_for_another_platform_is_refused_with_both_names(self, base: Path) -> None:
         with pytest.raises(specs.Refusal, match="the lock is for linux-aarch64 and this machine is linux-64"):

@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import platform
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.conda_apply import carry_out
+from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables
-from ansible.module_utils.conda_locks import conda_platform
-from ansible.module_utils.conda_plan import decide
+from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
 from ansible.module_utils.conda_records import LOCK, Environment, write
 from ansible.module_utils.conda_run import one_at_a_time
+from ansible.module_utils.conda_solve import solve
 from ansible.module_utils.conda_specs import Refusal
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ short_description: Keep one conda environment as it was asked for
 description:
   - Decides by the records in C(conda-meta) alone, without a call of conda, what is missing.
   - When something is missing, calls conda once, one call at a time for each prefix, and looks again afterwards.
-  - With a lock, the environment becomes exactly the lock, without a solve.
+  - With a lock, every package of it is there with its hash, without a solve; what the user added stays. The linker
+    does that without conda where it can.
   - What another hand made is used as it is, and changed only with O(adopt) or when it is the base environment.
 options:
   conda_prefix:
@@ -74,10 +74,33 @@ options:
     description: Seconds that one call of conda, or the wait for another one, may take.
     type: int
     default: 3600
-  state:
-    description: With V(absent), environments that this module made are removed, with the kernels registered in them.
+  verify:
+    description: Compare every file with what its package brought, and install the altered packages afresh.
+    type: bool
+    default: false
+  linker:
+    description: Wheel of py-rattler on the account, which installs a lock in a tenth of conda's time; empty for none.
     type: str
-    choices: [present, absent]
+    default: ""
+  linker_sha256:
+    description: Hash of O(linker); it is unpacked once, beside conda.
+    type: str
+    default: ""
+  keep:
+    description: With V(solved), text of a lock whose packages are kept at their versions.
+    type: str
+    default: ""
+  update:
+    description: With V(solved), names of packages of O(keep) that are not kept.
+    type: list
+    elements: str
+    default: []
+  state:
+    description:
+      - With V(absent), environments that this module made are removed, with the kernels registered in them.
+      - With V(solved), nothing is changed; the answer is the lock of what a new environment would get.
+    type: str
+    choices: [present, absent, solved]
     default: present
 author: nbfleet
 attributes:
@@ -104,6 +127,22 @@ removed:
   returned: state is absent
   type: list
   elements: str
+explicit:
+  description: An C(@EXPLICIT) text with hashes, the lock of what was solved.
+  returned: state is solved, or a solve has just made the environment; else empty
+  type: str
+linked_by:
+  description: Who installed packages, rattler or conda; empty when nobody had to.
+  returned: state is present
+  type: str
+linker_missing:
+  description: Whether the linker has to be sent first; nothing was changed then.
+  returned: state is present
+  type: bool
+linker_refused:
+  description: Why conda installed the lock and not the linker, in a sentence.
+  returned: state is present
+  type: str
 revision:
   description: Changes only when this module changed the environment; empty while unknown.
   returned: state is present
@@ -113,20 +152,20 @@ revision:
 
 def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Bring the environment, its variables file and its kernelspec to what was asked for."""
-    base, environment = (
-        Path(params["conda_prefix"]),
-        Environment(Path(params["environment"]), Path(params["conda_prefix"])),
-    )
-    here = conda_platform(platform.system(), platform.machine())
-    plan = decide(environment, base, params["specs"], params["lock"], adopt=params["adopt"], here=here)
-    diffs = []
+    base = Path(params["conda_prefix"])
+    environment = Environment(Path(params["environment"]), base)
+    plan = decide_by(environment, params)
+    outcome, diffs = Outcome(), []
     if plan.how:
         header = f"{environment.path} (packages)"
         diffs.append({"before_header": header, "after_header": header, "before": plan.before, "after": plan.after})
         if not check_mode:
             if not (base / "bin" / "conda").exists():
                 raise Refusal(f"there is no conda in {base}; install it first")
-            carry_out(environment, plan, params)
+            linker, digest = params["linker"], params["linker_sha256"]
+            if plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base):
+                return {"changed": True, "linker_missing": True, "missing": plan.wanting, "diff": diffs}
+            outcome = carry_out(environment, params)
     before, after = planned_variables(environment, params["variables_file"])
     if before != after:
         # Variables may hold secrets of the site: their names are enough for a diff.
@@ -145,7 +184,13 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
     if known and params["variables_file"]:
         _, variables = planned_variables(environment, params["variables_file"])
         known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
-    return {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
+    answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
+    return {**answer, **outcome._asdict(), "linker_missing": False}
+
+
+def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
+    """Say which packages a new environment would get."""
+    return {"changed": False, "explicit": solve(params)}
 
 
 def _names(text: str) -> str:
@@ -163,7 +208,7 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     gone += _removable(jupyter, base)
     if params["variables_file"]:
         gone.append(Path(params["variables_file"]))
-    gone = [path for path in dict.fromkeys([*gone, base / LOCK]) if path.exists()]
+    gone = [path for path in dict.fromkeys([*gone, base / LOCK, base / HOUSE]) if path.exists()]
     if gone and not check_mode:
         with one_at_a_time(base, seconds=params["timeout"]) if base.is_dir() else contextlib.nullcontext():
             for path in gone:
@@ -177,7 +222,7 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
 
 
 def _removable(environment: Environment, base: Path) -> list[Path]:
-    beside = [environment.begun_file, environment.lock_file, environment.aside]
+    beside = [environment.begun_file, environment.lock_file]
     if (environment.marker.get("made") or environment.half_made) and environment.path != base:
         return [environment.path, *beside]
     return [environment.marker_file, *beside]
@@ -198,12 +243,22 @@ def main() -> None:
             "kernel_display_name": {"type": "str"},
             "variables_file": {"type": "path"},
             "timeout": {"type": "int", "default": 3600},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "verify": {"type": "bool", "default": False},
+            "linker": {"type": "str", "default": ""},
+            "linker_sha256": {"type": "str", "default": ""},
+            "keep": {"type": "str", "default": ""},
+            "update": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["present", "absent", "solved"], "default": "present"},
         },
         required_by={"kernel_for": ["kernel_name"]},
         supports_check_mode=True,
     )
-    act: Callable[..., dict[str, Any]] = ensure_absent if module.params["state"] == "absent" else ensure_present
+    acts: dict[str, Callable[..., dict[str, Any]]] = {
+        "present": ensure_present,
+        "absent": ensure_absent,
+        "solved": ensure_solved,
+    }
+    act = acts[module.params["state"]]
     try:
         module.exit_json(**act(module.params, check_mode=module.check_mode))
     except Refusal as refusal:

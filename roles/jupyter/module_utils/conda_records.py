@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from .conda_specs import Record, parse_stem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # Without an ending: conda takes every .json in that folder for a record.
 MARKER = "nbfleet"
 LOCK = ".nbfleet-conda.lock"
+_UNWATCHED = re.compile(
+    r"(?:^|/)__pycache__/|\.pyc$|(?:^|/)\.messages\.txt$|^bin/\.[^/]*-(?:pre|post)-(?:un)?link\.sh$"
+)
 
 
 class Environment:
@@ -30,7 +36,6 @@ class Environment:
         own = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
         self.begun_file = base / f".nbfleet-begun-{own}"
         self.lock_file = base / f".nbfleet-lock-{own}.txt"
-        self.aside = path.parent / f".{path.name}.nbfleet-before"
 
     @property
     def exists(self) -> bool:
@@ -76,13 +81,44 @@ class Environment:
         """Return the records that a full disk or a killed conda cut short."""
         return [file for file in sorted(self.meta.glob("*.json")) if parse_stem(file.stem) and _truncated(file)]
 
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Return all that conda knows of the installed packages, by name."""
+        return {
+            name: {**record._asdict(), **json.loads((self.meta / f"{record.stem}.json").read_text(encoding="utf-8"))}
+            for name, record in self.records().items()
+        }
+
     def archives(self) -> dict[str, set[str]]:
         """Return the hashes (md5 and sha256) of each installed package by its stem."""
-        found = {}
-        for record in self.records().values():
-            entry = json.loads((self.meta / f"{record.stem}.json").read_text(encoding="utf-8"))
-            found[record.stem] = {entry[key] for key in ("md5", "sha256") if entry.get(key)}
-        return found
+        return archive_hashes(self.details())
+
+    def altered(self) -> dict[str, list[str]]:
+        """Return the packages' files that are not as they were installed, by package.
+
+        What Python and link scripts write by themselves is no finding, nor is a file that no package brought.
+        """
+        brought: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for name, record in self.details().items():
+            for entry in record.get("paths_data", {}).get("paths", []):
+                if not _UNWATCHED.search(entry["_path"]) and entry.get("path_type") not in ("pyc_file", "directory"):
+                    brought.setdefault(entry["_path"], []).append((name, entry))
+        found: dict[str, list[str]] = {}
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, good in zip(brought, pool.map(self._as_brought, brought.items(), chunksize=200), strict=True):
+                if not good:
+                    # Where two packages brought it, the last one has it.
+                    found.setdefault(brought[path][-1][0], []).append(path)
+        return {name: sorted(paths) for name, paths in sorted(found.items())}
+
+    def _as_brought(self, item: tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> bool:
+        path, entries = self.path / item[0], [entry for _, entry in item[1]]
+        wanted = {str(entry.get("sha256_in_prefix") or entry.get("sha256") or "") for entry in entries}
+        if "" in wanted or any(entry.get("path_type") == "softlink" for entry in entries):
+            return os.path.lexists(path)
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest() in wanted
+        except OSError:
+            return False
 
     @property
     def frozen(self) -> str | None:
@@ -95,6 +131,19 @@ class Environment:
             return str(json.loads(text).get("message") or "") if text.strip() else ""
         except (ValueError, AttributeError):
             return ""
+
+
+def archive_hashes(details: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return the hashes of each package by its stem, of what conda knows of the packages."""
+    return {
+        stem_of(record): {str(record[key]) for key in ("md5", "sha256") if record.get(key)}
+        for record in details.values()
+    }
+
+
+def stem_of(record: Mapping[str, Any]) -> str:
+    """Return name-version-build of what conda knows of a package."""
+    return f"{record['name']}-{record['version']}-{record['build']}"
 
 
 def _truncated(file: Path) -> bool:

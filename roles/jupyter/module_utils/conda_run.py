@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .conda_plan import Plan
-
 
 def conda_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for conda: the caller's, without what another conda or Python left in it."""
@@ -133,8 +131,8 @@ def one_at_a_time(prefix: Path, *, seconds: float) -> Iterator[int]:
         yield lock.fileno()
 
 
-def run_conda(argv: Sequence[str], *, lock: int, seconds: float) -> tuple[int, str, str]:
-    """Run conda to its end and return status, output and messages.
+def run_conda(argv: Sequence[str], *, lock: int, seconds: float, stdin: str = "") -> tuple[int, str, str]:
+    """Run conda, or a program that does its work, to its end and return status, output and messages.
 
     The lock is inherited: should this process die, the next run still waits for conda's end.
 
@@ -143,7 +141,7 @@ def run_conda(argv: Sequence[str], *, lock: int, seconds: float) -> tuple[int, s
     """
     process = subprocess.Popen(
         list(argv),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=conda_environ(os.environ),
@@ -154,7 +152,7 @@ def run_conda(argv: Sequence[str], *, lock: int, seconds: float) -> tuple[int, s
         pass_fds=(lock,),
     )
     try:
-        stdout, stderr = process.communicate(timeout=seconds)
+        stdout, stderr = process.communicate(stdin or None, timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGTERM)  # conda rolls back
         try:
@@ -168,12 +166,9 @@ def run_conda(argv: Sequence[str], *, lock: int, seconds: float) -> tuple[int, s
     return process.returncode, stdout, stderr
 
 
-def conda_command(
-    plan: Plan, base: Path, environment: Path, channels: Sequence[str], lock_file: Path | None
-) -> list[str]:
-    """Return the one command that carries the plan out."""
-    verb = "install" if plan.how == "install" else "create"
+def conda_command(verb: str, base: Path, environment: Path, channels: Sequence[str]) -> list[str]:
+    """Return the call of conda for an environment, to which what is wanted has to be added."""
     command = [str(base / "bin" / "conda"), verb, "-y", "--json", "-p", str(environment), "--override-channels"]
     for channel in channels:
         command += ["-c", channel]
-    return [*command, "--file", str(lock_file)] if lock_file else [*command, *plan.wanting]
+    return command
