@@ -324,6 +324,7 @@ class TestVerify:
         done = run(base, *lines, verify=True)
         for answer in (foretold, done):
             assert answer["diff"][0]["before"] == "six: lib/b was altered\nsix: lib/six.py was altered\n"
+        assert foretold["revision"] == done["revision"] != ""
         assert (environment / "lib" / "six.py").read_text() == "6\n"
         assert (environment / "lib" / "b").read_text() == "b\n"
         assert (base / "pkgs" / "six-1.0-0" / "lib" / "six.py").read_text() == "6\n"

@@ -180,7 +180,8 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         diffs.append({"before_header": str(file), "after_header": str(file), "before": before, "after": after})
         if not check_mode:
             write(file, after, 0o644)
-    known = "" if check_mode and plan.how else environment.marker.get("revision", "")
+    # A repair brings back the very packages, so the revision stays.
+    known = "" if check_mode and (plan.wanting or plan.gone) else environment.marker.get("revision", "")
     if known and params["variables_file"]:
         _, variables = planned_variables(environment, params["variables_file"])
         known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
