@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 module = load("jupyter", "conda_environment")
 locks, plan, specs = (load_shared(f"conda_{name}") for name in ("locks", "plan", "specs"))
-cache = load_shared("conda_cache")
+fetching = load_shared("conda_fetch")
 WHEEL = "f" * 64
 
 
@@ -300,9 +300,9 @@ class TestDownloads:
 
     def test_conda_s_proxies_win_over_the_surroundings_and_the_special_over_the_general(self) -> None:
         conda = {"http": "http://p:1", "http://near.example": "http://q:2"}
-        assert cache.proxies_for("http://far.example/x", conda, {"http": "http://e:3"})["http"] == "http://p:1"
-        assert cache.proxies_for("http://near.example/x", conda, {})["http"] == "http://q:2"
-        assert cache.proxies_for("https://far.example/x", conda, {"https": "http://e:3"})["https"] == "http://e:3"
+        assert fetching.proxies_for("http://far.example/x", conda, {"http": "http://e:3"})["http"] == "http://p:1"
+        assert fetching.proxies_for("http://near.example/x", conda, {})["http"] == "http://q:2"
+        assert fetching.proxies_for("https://far.example/x", conda, {"https": "http://e:3"})["https"] == "http://e:3"
 
 
 class TestVerify:

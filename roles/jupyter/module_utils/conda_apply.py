@@ -15,7 +15,7 @@ from .conda_cache import HandOver, drop
 from .conda_link import Linking, glibc_version, unpack, why_not
 from .conda_locks import Package, conda_platform, explicit_text, lock_difference, lock_packages, parse_lock
 from .conda_plan import Plan, decide
-from .conda_records import Environment, revision, stem_of, write
+from .conda_records import Environment, archive_hashes, revision, stem_of, write
 from .conda_run import conda_command, explain, last_line, one_at_a_time, read_answer, run_conda
 from .conda_specs import Refusal, unmet
 
@@ -66,6 +66,7 @@ class _Work:
         self._base = Path(params["conda_prefix"])
         self._fresh = environment.half_made or not environment.exists
         self._before = {} if self._fresh else environment.details()
+        self._after: dict[str, dict[str, Any]] = {}
 
     def do(self) -> Outcome:
         environment, plan = self._environment, self._plan
@@ -75,7 +76,7 @@ class _Work:
         if not outcome.linked_by:
             self._by_conda()
             outcome = outcome._replace(linked_by="conda")
-        after = environment.details()
+        after = self._after
         if plan.how == "explicit":
             ours |= {package.name for package in lock_packages(self._params["lock"])}
         else:
@@ -193,14 +194,15 @@ class _Work:
     def _check(self, who: str, answer: Mapping[str, Any], stderr: str) -> None:
         """Believe the records and files, not the exit status: conda has ended with 0 without having done anything."""
         environment, plan, params = self._environment, self._plan, self._params
+        self._after = environment.details() if environment.exists else {}
         if not environment.exists:
             still = list(plan.wanting)
         elif plan.how == "explicit":
             here = conda_platform(platform.system(), platform.machine())
-            still = lock_difference(parse_lock(params["lock"], here), environment.archives())
+            still = lock_difference(parse_lock(params["lock"], here), archive_hashes(self._after))
         else:
             still = unmet(plan.wanting, environment.records())
-        still += [f"the removal of {name}" for name in plan.gone if name in environment.records()]
+        still += [f"the removal of {name}" for name in plan.gone if name in self._after]
         if not still and plan.altered:
             still = [name for name in environment.altered() if name in plan.altered]
         if not still:

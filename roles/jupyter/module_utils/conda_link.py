@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import conda_linker
-from .conda_cache import Fetcher, HandOver, ask_reach, drop, drop_incomplete, is_unpacked
+from .conda_cache import HandOver, drop, drop_incomplete, is_unpacked
 from .conda_run import explain, first_line, last_line, read_answer, run_conda
 from .conda_specs import Refusal
 
@@ -120,6 +120,9 @@ class Linking:
                 drop(self._cache, package.stem)
         absent = [package for package in packages if not is_unpacked(self._cache, package)]
         if absent:
+            # Only now: what the network takes to import would double the time of a lock that is all in the cache.
+            from .conda_fetch import Fetcher, ask_reach
+
             reach = ask_reach(self._base, lock=self._lock, seconds=self._left)
             self._fresh = Fetcher(self._base, self._cache, reach, self._left).fetch(absent)
 

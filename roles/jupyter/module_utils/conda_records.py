@@ -88,10 +88,6 @@ class Environment:
             for name, record in self.records().items()
         }
 
-    def archives(self) -> dict[str, set[str]]:
-        """Return the hashes (md5 and sha256) of each installed package by its stem."""
-        return archive_hashes(self.details())
-
     def altered(self) -> dict[str, list[str]]:
         """Return the packages' files that are not as they were installed, by package.
 
