@@ -150,6 +150,7 @@ class TestLinker:
         done = run(base, *lines)
         assert (done["linked_by"], done["linker_refused"], done["changed"]) == ("rattler", "", True)
         assert done["diff"] == foretold["diff"]
+        assert sorted(path.name for path in environment.iterdir()) == ["bin", "conda-meta", "lib"]
         assert (environment / "lib" / "six.py").read_text() == "6\n"
         assert run(base, *lines)["changed"] is False
 

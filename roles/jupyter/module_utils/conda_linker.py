@@ -49,6 +49,8 @@ async def _link(job: dict[str, Any]) -> None:
     present = [rattler.PrefixRecord.from_path(file) for file in sorted((prefix / "conda-meta").glob("*.json"))]
     leaving = {record.name.normalized for record in wanted} | set(job["gone"])
     wanted += [record for record in present if record.name.normalized not in leaving]
+    tag = prefix / "CACHEDIR.TAG"
+    tagged = tag.exists()
     layer = PackageCacheLayer(cache).with_validation_mode(ValidationMode.skip())
     await rattler.install(
         wanted,
@@ -61,6 +63,9 @@ async def _link(job: dict[str, Any]) -> None:
         requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in job["specs"]],  # noqa: SLF001
         package_cache=PackageCache.from_layers([layer]),
     )
+    if not tagged:
+        # rattler takes an environment for a cache, and backups would leave it out.
+        tag.unlink(missing_ok=True)
 
 
 def main(job: dict[str, Any]) -> None:
