@@ -525,6 +525,7 @@ class TestAbsent:
         run(base)
         theirs = base / "envs" / "thesis"
         record(theirs, "six-1.17-0")
+        (base / ".nbfleet" / "rattler-x").mkdir(parents=True)
         foretold = run(base, state="absent", check=True)
         assert (foretold["changed"], foretold["removed"]) == (True, [str(base / "envs" / "jupyter")])
         assert (base / "envs" / "jupyter").exists()

@@ -299,6 +299,12 @@ class TestDownloads:
         with pytest.raises(specs.Refusal, match="conda was asked"):
             run(base, channel.package("six", {"lib/six.py": "6\n"}))
 
+    def test_certificates_that_cannot_be_read_are_left_to_conda(self, base: Path, channel: Channel) -> None:
+        conda = base / "bin" / "conda"
+        conda.write_text(conda.read_text().replace('"ssl_verify": true', '"ssl_verify": "/no/such.pem"'))
+        with pytest.raises(specs.Refusal, match="conda was asked"):
+            run(base, channel.package("six", {"lib/six.py": "6\n"}))
+
     def test_conda_s_proxies_win_over_the_surroundings_and_the_special_over_the_general(self) -> None:
         conda = {"http": "http://p:1", "http://near.example": "http://q:2"}
         assert fetching.proxies_for("http://far.example/x", conda, {"http": "http://e:3"})["http"] == "http://p:1"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 THREADS = 8
 TRIES = 3
 SILENCE = 30  # seconds that a server may say nothing
+_PASSING = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
 class Reach(NamedTuple):
@@ -90,7 +91,10 @@ class Fetcher:
     def __init__(self, base: Path, cache: Path, reach: Reach, seconds: float) -> None:
         self.cache = cache
         self._reach = reach
-        self._trust = _trust(reach, base)
+        try:
+            self._trust = _trust(reach, base)
+        except OSError as error:
+            raise HandOver(f"the certificates that conda is configured to use cannot be read ({error})") from None
         self._deadline = time.monotonic() + seconds
         self._ended = threading.Event()
 
@@ -135,9 +139,10 @@ class Fetcher:
         return sums
 
     def _download(self, package: Package, part: Path) -> dict[str, Any]:
-        address = {"https": urllib.request.HTTPSHandler(context=self._trust)}
         proxies = proxies_for(package.url, self._reach.proxies, urllib.request.getproxies())
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), address["https"])
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=self._trust)
+        )
         code: int | str = "000"
         for attempt in range(TRIES):
             try:
@@ -149,7 +154,7 @@ class Fetcher:
                     raise HandOver(f"{package.url} wants credentials (HTTP {code}), which conda may know") from None
                 if code < 500 and code not in (408, 429):
                     break
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            except _PASSING as error:
                 reason = getattr(error, "reason", error)
                 if isinstance(reason, ssl.SSLCertVerificationError):
                     raise Refusal(
