@@ -48,8 +48,24 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
         ("loginctl disable-linger", "/var/lib/systemd/linger/robert changed"),
         ("systemctl --user stop nbfleet-jupyter.service", "the service is inactive"),
         ("rm miniconda3/envs/jupyter/conda-meta/ipython-[0-9]*.json", "~/miniconda3/envs/jupyter changed"),
+        (
+            "sed -i '$a # mine' miniconda3/envs/jupyter/lib/python3*/site-packages/six.py",
+            "~/miniconda3/envs/jupyter changed",
+        ),
+        ("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed"),
     ],
-    ids=["shell block", "condarc", "unit", "configuration", "token's mode", "lingering", "service", "package"],
+    ids=[
+        "shell block",
+        "condarc",
+        "unit",
+        "configuration",
+        "token's mode",
+        "lingering",
+        "service",
+        "package",
+        "file",
+        "conda",
+    ],
 )
 def test_what_was_altered_is_named_repaired_and_then_left_alone(provisioned: Lab, damage: str, reason: str) -> None:
     altered = provisioned.on(NODE, damage)

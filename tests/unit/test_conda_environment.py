@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
+import platform
 import re
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-ROLES = Path(__file__).resolve().parents[2] / "roles"
-
-
-def load(role: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROLES / role / "library" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
+from role_code import load, load_shared
 
 conda = load("jupyter", "conda_environment")
 files = load("jupyter_service", "account_files")
 service = load("jupyter_service", "user_service")
+kernels, locks, records, running, specs = (
+    load_shared(f"conda_{name}") for name in ("kernels", "locks", "records", "run", "specs")
+)
 SHA = "a" * 64
 
 
@@ -51,10 +39,16 @@ with (here / "calls").open("a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
 plan = json.loads((here / "fake.json").read_text())
 env = pathlib.Path(sys.argv[sys.argv.index("-p") + 1])
-if plan["stems"] is not None:
+if sys.argv[1] == "remove":
+    for name in sys.argv[sys.argv.index(str(env)) + 1:]:
+        for record in (env / "conda-meta").glob(name + "-*.json"):
+            record.unlink()
+elif plan["stems"] is not None:
     (env / "conda-meta").mkdir(parents=True, exist_ok=True)
     (env / "conda-meta" / "history").touch()
     for stem in plan["stems"]:
+        for older in (env / "conda-meta").glob(stem.rsplit("-", 2)[0] + "-[0-9]*.json"):
+            older.unlink()
         (env / "conda-meta" / (stem + ".json")).write_text(json.dumps({{"sha256": "{SHA}"}}))
 print(json.dumps(plan["answer"]))
 sys.exit(plan["status"])
@@ -96,6 +90,11 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "kernel_display_name": None,
         "variables_file": None,
         "timeout": 20,
+        "verify": False,
+        "linker": "",
+        "linker_sha256": "",
+        "keep": "",
+        "update": [],
         **params,
     }
     act = conda.ensure_absent if given.pop("state", "present") == "absent" else conda.ensure_present
@@ -110,18 +109,18 @@ def lock(*stems: str, platform: str = "linux-64", digest: str = SHA) -> str:
 
 @pytest.fixture(autouse=True)
 def _on_linux_64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conda.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
 
 class TestVersions:
     def test_they_sort_as_conda_sorts_them(self) -> None:
         ascending = ["0.4", "0.4.1.rc", "0.4.1", "0.5a1", "0.5b3", "0.5", "0.9.6", "1.0", "1.1dev1", "1.1a1"]
         ascending += ["1.1.0dev1", "1.1.a1", "1.1.0rc1", "1.1", "1.1.0post1", "1.1post1", "1.10", "1!0.4.1"]
-        keys = [conda.version_key(version) for version in ascending]
+        keys = [specs.version_key(version) for version in ascending]
         assert [a < b for a, b in itertools.pairwise(keys)] == [True] * (len(keys) - 1)
 
     def test_trailing_zeros_do_not_count(self) -> None:
-        assert conda.version_key("7") == conda.version_key("7.0.0")
+        assert specs.version_key("7") == specs.version_key("7.0.0")
 
     @pytest.mark.parametrize(
         ("version", "constraint", "met"),
@@ -144,7 +143,7 @@ class TestVersions:
         ],
     )
     def test_a_constraint_is_met_or_not(self, version: str, constraint: str, met: bool) -> None:
-        assert conda.version_matches(version, constraint) is met
+        assert specs.version_matches(version, constraint) is met
 
 
 class TestSpecs:
@@ -162,21 +161,21 @@ class TestSpecs:
         ],
     )
     def test_it_is_read(self, text: str, name: str, version: str, build: str) -> None:
-        assert conda.parse_spec(text) == (name, version, build)
+        assert specs.parse_spec(text) == (name, version, build)
 
     @pytest.mark.parametrize("text", ["", "six==", "numpy[version='>2']", "a b c d", "--offline", "a;b"])
     def test_what_is_not_understood_is_refused_with_an_example(self, text: str) -> None:
-        with pytest.raises(conda.Refusal, match="not understood; write it as"):
-            conda.parse_spec(text)
+        with pytest.raises(specs.Refusal, match="not understood; write it as"):
+            specs.parse_spec(text)
 
     def test_what_is_missing_is_named_once_and_in_order(self) -> None:
-        installed = {"notebook": conda.Record("notebook", "6.5", "0"), "ipython": conda.Record("ipython", "9", "0")}
-        assert conda.unmet(["zlib", "notebook>=7", "ipython", "zlib"], installed) == ["zlib", "notebook>=7"]
+        installed = {"notebook": specs.Record("notebook", "6.5", "0"), "ipython": specs.Record("ipython", "9", "0")}
+        assert specs.unmet(["zlib", "notebook>=7", "ipython", "zlib"], installed) == ["zlib", "notebook>=7"]
 
     def test_a_build_is_compared(self) -> None:
-        installed = {"pytorch": conda.Record("pytorch", "2.4.0", "cpu_py312")}
-        assert conda.unmet(["pytorch=2.4=cpu*"], installed) == []
-        assert conda.unmet(["pytorch=2.4=cuda*"], installed) == ["pytorch=2.4=cuda*"]
+        installed = {"pytorch": specs.Record("pytorch", "2.4.0", "cpu_py312")}
+        assert specs.unmet(["pytorch=2.4=cpu*"], installed) == []
+        assert specs.unmet(["pytorch=2.4=cuda*"], installed) == ["pytorch=2.4=cuda*"]
 
 
 class TestPresent:
@@ -211,7 +210,7 @@ class TestPresent:
         assert run(tmp_path / "none", check=True)["changed"] is True
 
     def test_without_conda_it_says_so(self, tmp_path: Path) -> None:
-        with pytest.raises(conda.Refusal, match="there is no conda in"):
+        with pytest.raises(specs.Refusal, match="there is no conda in"):
             run(tmp_path / "none")
 
     def test_only_what_is_missing_is_installed(self, base: Path) -> None:
@@ -238,7 +237,7 @@ class TestPresent:
 
     def test_success_without_the_package_is_no_success(self, base: Path) -> None:
         fake(base, makes=False)
-        with pytest.raises(conda.Refusal, match="said that all went well, yet notebook>=7 is not there"):
+        with pytest.raises(specs.Refusal, match="said that all went well, yet notebook>=7 is not there"):
             run(base)
 
     def test_a_crash_at_exit_after_the_work_is_done_is_a_success(self, base: Path) -> None:
@@ -249,13 +248,13 @@ class TestPresent:
         fake(base, "notebook-7.6.5-0")
         run(base)
         fake(base, makes=False, status=1, answer={"exception_name": "PackagesNotFoundError", "packages": ["x"]})
-        with pytest.raises(conda.Refusal, match="conda does not find x"):
+        with pytest.raises(specs.Refusal, match="conda does not find x"):
             run(base, specs=["notebook>=7", "x"])
         assert run(base)["changed"] is False
 
     def test_a_creation_that_was_killed_is_redone_from_nothing(self, base: Path) -> None:
         fake(base, makes=False, status=137, answer={})
-        with pytest.raises(conda.Refusal, match=r"killed \(signal 9\)"):
+        with pytest.raises(specs.Refusal, match=r"killed \(signal 9\)"):
             run(base)
         left = base / "envs" / "jupyter" / "lib" / "half"
         left.mkdir(parents=True)
@@ -268,14 +267,14 @@ class TestPresent:
         thesis = base / "envs" / "jupyter" / "thesis.tex"
         thesis.parent.mkdir(parents=True)
         thesis.touch()
-        with pytest.raises(conda.Refusal, match="is no conda environment; move it away"):
+        with pytest.raises(specs.Refusal, match="is no conda environment; move it away"):
             run(base)
         assert thesis.exists()
 
     def test_an_installation_that_was_killed_is_done_again_although_the_names_are_there(self, base: Path) -> None:
         fake(base, "notebook-7.6.5-0")
         run(base)
-        environment = conda.Environment(base / "envs" / "jupyter", base)
+        environment = records.Environment(base / "envs" / "jupyter", base)
         environment.begun_file.write_text("install\n")
         assert run(base)["changed"] is True
         assert run(base)["changed"] is False
@@ -298,7 +297,7 @@ class TestPresent:
     def test_a_lacking_environment_of_another_hand_is_refused_unless_adopted(self, base: Path) -> None:
         record(base / "envs" / "jupyter", "six-1.17-0")
         fake(base, "notebook-7.6.5-0")
-        with pytest.raises(conda.Refusal, match="was not made by nbfleet and lacks notebook>=7"):
+        with pytest.raises(specs.Refusal, match="was not made by nbfleet and lacks notebook>=7"):
             run(base)
         assert run(base, adopt=True)["changed"] is True
 
@@ -310,20 +309,20 @@ class TestPresent:
 
     def test_a_frozen_base_is_left_alone_with_its_reason(self, base: Path) -> None:
         (base / "conda-meta" / "frozen").write_text('{"message": "managed by ops"}')
-        with pytest.raises(conda.Refusal, match=r"is frozen \(managed by ops\)"):
+        with pytest.raises(specs.Refusal, match=r"is frozen \(managed by ops\)"):
             run(base, environment=str(base))
 
     def test_a_second_conda_waits_and_then_says_for_what(self, base: Path) -> None:
         fake(base, "notebook-7.6.5-0")
         with (
-            conda.one_at_a_time(base, seconds=1),
-            pytest.raises(conda.Refusal, match="another run has used the conda in"),
+            running.one_at_a_time(base, seconds=1),
+            pytest.raises(specs.Refusal, match="another run has used the conda in"),
         ):
             run(base, timeout=0)
 
     def test_conda_that_never_ends_is_ended(self, base: Path) -> None:
         (base / "bin" / "conda").write_text("#!/bin/sh\nexec sleep 60\n")
-        with pytest.raises(conda.Refusal, match="did not finish within 1 s"):
+        with pytest.raises(specs.Refusal, match="did not finish within 1 s"):
             run(base, timeout=1)
 
 
@@ -336,7 +335,7 @@ class TestLock:
         assert run(base, lock=text)["changed"] is False
         assert list(base.glob(".nbfleet-lock*")) == []
 
-    def test_another_list_replaces_the_environment(self, base: Path) -> None:
+    def test_another_list_changes_the_environment_in_place(self, base: Path) -> None:
         fake(base, "notebook-7.6.5-0", "six-1.17-0")
         run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0"))
         fake(base, "notebook-7.6.6-0")
@@ -345,40 +344,56 @@ class TestLock:
         assert result["diff"][0]["after"] == "notebook-7.6.6-0\n"
         meta = base / "envs" / "jupyter" / "conda-meta"
         assert sorted(file.name for file in meta.glob("*-*.json")) == ["notebook-7.6.6-0.json"]
+        assert [call[0] for call in calls(base)] == ["create", "install", "remove"]
+        assert run(base, lock=lock("notebook-7.6.6-0"))["changed"] is False
+
+    def test_what_the_user_added_stays_with_what_it_needs(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0", "six-1.17-0", "attrs-26-0")
+        run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0", "attrs-26-0"))
+        meta = base / "envs" / "jupyter" / "conda-meta"
+        (meta / "mine-1-0.json").write_text(json.dumps({"sha256": SHA, "depends": ["six >=1"]}))
+        assert run(base, lock=lock("notebook-7.6.5-0", "six-1.17-0", "attrs-26-0"))["changed"] is False
+        fake(base, "notebook-7.6.6-0")
+        run(base, lock=lock("notebook-7.6.6-0"))
+        kept = ["mine-1-0.json", "notebook-7.6.6-0.json", "six-1.17-0.json"]
+        assert sorted(file.name for file in meta.glob("*-*.json")) == kept
+        (meta / "mine-1-0.json").unlink()
+        assert run(base, lock=lock("notebook-7.6.6-0"))["diff"][0]["before"] == "six-1.17-0\n"
+        assert sorted(file.name for file in meta.glob("*-*.json")) == ["notebook-7.6.6-0.json"]
 
     def test_a_failed_replacement_gives_the_old_environment_back(self, base: Path) -> None:
         fake(base, "notebook-7.6.5-0")
         run(base, lock=lock("notebook-7.6.5-0"))
         fake(base, makes=False, status=1, answer={"exception_name": "ChecksumMismatchError", "url": "http://m/x.conda"})
-        with pytest.raises(conda.Refusal, match=r"http://m/x.conda is not what its hash says"):
+        with pytest.raises(specs.Refusal, match=r"http://m/x.conda is not what its hash says"):
             run(base, lock=lock("notebook-7.6.6-0"))
         assert run(base, lock=lock("notebook-7.6.5-0"))["changed"] is False
         assert sorted(path.name for path in (base / "envs").iterdir()) == ["jupyter"]
 
     def test_another_hash_is_another_package(self) -> None:
-        assert conda.lock_difference({"six-1-0": "b" * 64}, {"six-1-0": {SHA}}) == (["six-1-0"], [])
-        assert conda.lock_difference({"six-1-0": "b" * 32}, {"six-1-0": {SHA}}) == ([], [])
+        assert locks.lock_difference({"six-1-0": "b" * 64}, {"six-1-0": {SHA}}) == ["six-1-0"]
+        assert locks.lock_difference({"six-1-0": "b" * 32}, {"six-1-0": {SHA}}) == []
 
     def test_one_for_another_platform_is_refused_with_both_names(self, base: Path) -> None:
-        with pytest.raises(conda.Refusal, match="the lock is for linux-aarch64 and this machine is linux-64"):
+        with pytest.raises(specs.Refusal, match="the lock is for linux-aarch64 and this machine is linux-64"):
             run(base, lock=lock("notebook-7.6.5-0", platform="linux-aarch64"))
 
     def test_one_without_hashes_is_refused(self, base: Path) -> None:
-        with pytest.raises(conda.Refusal, match=r"no hash for notebook-7\.6\.5-0\.conda"):
+        with pytest.raises(specs.Refusal, match=r"no hash for notebook-7\.6\.5-0\.conda"):
             run(base, lock=lock("notebook-7.6.5-0", digest=""))
 
     def test_one_that_lacks_what_is_asked_for_is_refused(self, base: Path) -> None:
-        with pytest.raises(conda.Refusal, match="the lock does not hold notebook>=7"):
+        with pytest.raises(specs.Refusal, match="the lock does not hold notebook>=7"):
             run(base, lock=lock("six-1.17-0"))
 
     def test_the_base_environment_cannot_be_locked(self, base: Path) -> None:
-        with pytest.raises(conda.Refusal, match="cannot be applied to the base environment"):
+        with pytest.raises(specs.Refusal, match="cannot be applied to the base environment"):
             run(base, environment=str(base), lock=lock("notebook-7.6.5-0"))
 
     @pytest.mark.parametrize("text", ["", "notebook\n", "@EXPLICIT\n", "@EXPLICIT\nhttp://m/noarch/readme.txt#" + SHA])
     def test_a_file_that_is_no_lock_is_refused(self, text: str) -> None:
-        with pytest.raises(conda.Refusal):
-            conda.parse_lock(text, "linux-64")
+        with pytest.raises(specs.Refusal):
+            locks.parse_lock(text, "linux-64")
 
 
 class TestWords:
@@ -417,17 +432,17 @@ class TestWords:
         ],
     )
     def test_a_failure_is_one_sentence_with_the_next_step(self, answer: dict[str, Any], words: str) -> None:
-        said = conda.explain(answer, "Traceback\nRuntimeError: last\n", 1, ["conda-forge"])
+        said = running.explain(answer, "Traceback\nRuntimeError: last\n", 1, ["conda-forge"])
         assert words in said
         assert "\n" not in said
 
     def test_conda_s_answer_is_found_behind_other_lines(self) -> None:
-        assert conda.read_answer('ERROR conda.core.link: x\n{\n "success": true\n}\n') == {"success": True}
-        assert conda.read_answer("Traceback\n") == {}
+        assert running.read_answer('ERROR conda.core.link: x\n{\n "success": true\n}\n') == {"success": True}
+        assert running.read_answer("Traceback\n") == {}
 
     def test_conda_inherits_neither_another_conda_nor_a_python_path(self) -> None:
         given = {"HOME": "/h", "CONDA_PREFIX": "/x", "CONDA_EXE": "/x", "PYTHONPATH": "/y", "https_proxy": "p"}
-        clean = conda.conda_environ(given)
+        clean = running.conda_environ(given)
         assert clean["HOME"] == "/h"
         assert clean["https_proxy"] == "p"
         assert not {"CONDA_PREFIX", "CONDA_EXE", "PYTHONPATH"} & clean.keys()
@@ -496,12 +511,12 @@ class TestKernels:
         file = base / "envs" / "jupyter" / "share" / "jupyter" / "kernels" / "stats" / "kernel.json"
         file.parent.mkdir(parents=True)
         file.write_text('{"argv": ["x"]}')
-        with pytest.raises(conda.Refusal, match="was not made by nbfleet; give the kernel another name"):
+        with pytest.raises(specs.Refusal, match="was not made by nbfleet; give the kernel another name"):
             self.register(base)
 
     def test_an_environment_without_a_kernel_says_what_to_add(self, tmp_path: Path) -> None:
-        with pytest.raises(conda.Refusal, match="holds no kernel; add ipykernel"):
-            conda.kernelspec(tmp_path, "x", {})
+        with pytest.raises(specs.Refusal, match="holds no kernel; add ipykernel"):
+            kernels.kernelspec(tmp_path, "x", {})
 
 
 class TestAbsent:
@@ -510,6 +525,7 @@ class TestAbsent:
         run(base)
         theirs = base / "envs" / "thesis"
         record(theirs, "six-1.17-0")
+        (base / ".nbfleet" / "rattler-x").mkdir(parents=True)
         foretold = run(base, state="absent", check=True)
         assert (foretold["changed"], foretold["removed"]) == (True, [str(base / "envs" / "jupyter")])
         assert (base / "envs" / "jupyter").exists()
@@ -532,7 +548,7 @@ class TestAbsent:
         assert not (base / "conda-meta" / "nbfleet").exists()
 
     def test_what_a_killed_creation_left_goes(self, base: Path) -> None:
-        environment = conda.Environment(base / "envs" / "jupyter", base)
+        environment = records.Environment(base / "envs" / "jupyter", base)
         environment.begun_file.write_text("create\n")
         (environment.path / "lib").mkdir(parents=True)
         run(base, state="absent")

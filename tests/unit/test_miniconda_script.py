@@ -265,6 +265,17 @@ def test_a_damaged_conda_of_ours_is_repaired(account: Account) -> None:
     assert account.tree() == set()
 
 
+def test_a_conda_of_ours_that_does_not_work_any_more_is_repaired_and_environments_stay(account: Account) -> None:
+    account.run()
+    (account.prefix / "envs" / "mine").mkdir(parents=True)
+    (account.prefix / "bin" / "conda").write_text("#!/bin/sh\nexit 1\n")
+    foretold = account.run("check")
+    assert (account.prefix / "bin" / "conda").read_text() == "#!/bin/sh\nexit 1\n"
+    assert foretold[0] == account.run()[0] == "changed"
+    assert account.run()[0] == "unchanged"
+    assert (account.prefix / "envs" / "mine").is_dir()
+
+
 def test_a_failing_installer_is_told_and_the_next_run_continues(account: Account) -> None:
     failing = account.halt_at("payload.fail")
     status, sentence = account.run()

@@ -66,6 +66,12 @@ probe() {
     return 0
 }
 
+# The same, and whether an installation of ours still works: files may be gone although the records are there.
+look() {
+    probe
+    if [ "$state" = ours ] && ! lists_its_python; then state=half; fi
+}
+
 quiet_conda() {
     PYTHONDONTWRITEBYTECODE=1 env -u PYTHONPATH -u PYTHONHOME timeout 120 "$PREFIX/bin/conda" "$@" </dev/null 2>/dev/null
 }
@@ -395,7 +401,7 @@ main_install() {
     if [ "$MODE" = check ]; then finish changed "$who: would have $again."; fi
     mkdir -p "$(dirname "$PREFIX")" 2>/dev/null || refuse "the folder $(dirname "$PREFIX") cannot be made; look at the rights of its parent"
     lock
-    probe
+    look
     case "$state" in
         ours)
             rm -rf "$WORK"
@@ -437,10 +443,9 @@ main() {
     who="$(id -un 2>/dev/null || id -u)@$(uname -n)"
     PREFIX=${PREFIX%/}
     WORK=${PREFIX%/*}/.${PREFIX##*/}.nbfleet
-    probe
     case "$MODE" in
-        remove*) main_remove ;;
-        *) main_install ;;
+        remove*) probe && main_remove ;;
+        *) look && main_install ;;
     esac
 }
 

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carrying a plan out: by the linker where packages and hashes are known, else by conda."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .conda_cache import HandOver, drop
+from .conda_link import Linking, glibc_version, unpack, why_not
+from .conda_locks import Package, conda_platform, explicit_text, lock_difference, lock_packages, parse_lock
+from .conda_plan import Plan, decide
+from .conda_records import Environment, archive_hashes, revision, stem_of, write
+from .conda_run import conda_command, explain, last_line, one_at_a_time, read_answer, run_conda
+from .conda_specs import Refusal, unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Outcome(NamedTuple):
+    """Who did the work, why it was not the linker, and the lock of an environment that a solve has made."""
+
+    linked_by: str = ""
+    linker_refused: str = ""
+    explicit: str = ""
+
+
+def decide_by(environment: Environment, params: Mapping[str, Any]) -> Plan:
+    """Decide what the module's parameters ask for on this machine."""
+    return decide(
+        environment,
+        Path(params["conda_prefix"]),
+        params["specs"],
+        params["lock"],
+        adopt=params["adopt"],
+        here=conda_platform(platform.system(), platform.machine()),
+        glibc=glibc_version(),
+        verify=params["verify"],
+    )
+
+
+def carry_out(environment: Environment, params: Mapping[str, Any]) -> Outcome:
+    """Make the environment what was asked for, or say why it is not.
+
+    Raises:
+        Refusal: conda or the linker failed, or said that it did not.
+    """
+    base = Path(params["conda_prefix"])
+    with one_at_a_time(base, seconds=params["timeout"]) as lock:
+        # Another run may have done it while this one waited.
+        plan = decide_by(environment, params)
+        if not plan.how:
+            return Outcome()
+        return _Work(environment, plan, params, lock).do()
+
+
+class _Work:
+    def __init__(self, environment: Environment, plan: Plan, params: Mapping[str, Any], lock: int) -> None:
+        self._environment, self._plan, self._params, self._lock = environment, plan, params, lock
+        self._base = Path(params["conda_prefix"])
+        self._fresh = environment.half_made or not environment.exists
+        self._before = {} if self._fresh else environment.details()
+        self._after: dict[str, dict[str, Any]] = {}
+
+    def do(self) -> Outcome:
+        environment, plan = self._environment, self._plan
+        made = self._fresh or bool(environment.marker.get("made"))
+        ours = set(environment.marker.get("packages", []))
+        outcome = self._by_linker() if plan.how == "explicit" else Outcome()
+        if not outcome.linked_by:
+            self._by_conda()
+            outcome = outcome._replace(linked_by="conda")
+        after = self._after
+        if plan.how == "explicit":
+            ours |= {package.name for package in lock_packages(self._params["lock"])}
+        else:
+            ours |= after.keys() - self._before.keys()
+        note = {
+            "version": 1,
+            "made": made,
+            "specs": list(self._params["specs"]),
+            "packages": sorted(ours & after.keys()),
+            "revision": revision(environment),
+        }
+        write(environment.marker_file, json.dumps(note, indent=1) + "\n", 0o644)
+        environment.begun_file.unlink(missing_ok=True)
+        if plan.how == "create":
+            here = conda_platform(platform.system(), platform.machine())
+            with contextlib.suppress(Refusal):
+                outcome = outcome._replace(explicit=explicit_text(after.values(), here))
+        return outcome
+
+    def _begin(self) -> None:
+        environment = self._environment
+        if environment.half_made and environment.path.exists():
+            shutil.rmtree(environment.path)
+        environment.path.parent.mkdir(parents=True, exist_ok=True)
+        # A creation that was killed is begun anew, a change is continued.
+        write(environment.begun_file, ("create" if self._fresh else "install") + "\n", 0o644)
+        for file in environment.damaged():
+            file.unlink()
+
+    def _packages(self) -> list[Package]:
+        """Return the packages that have to be linked; those of altered files as their records know them."""
+        listed = (
+            {package.stem: package for package in lock_packages(self._params["lock"])} if self._params["lock"] else {}
+        )
+        found = [listed[stem] for stem in self._plan.wanting] if self._plan.how == "explicit" else []
+        for name in self._plan.altered:
+            record = self._before[name]
+            digest = str(record.get("sha256") or record.get("md5") or "")
+            found.append(listed.get(stem_of(record)) or Package(stem_of(record), str(record.get("url") or ""), digest))
+        return found
+
+    def _by_linker(self) -> Outcome:
+        plan, params = self._plan, self._params
+        reason = why_not(params["linker"], params["linker_sha256"], self._base)
+        if reason:
+            return Outcome(linker_refused=reason)
+        packages = self._packages()
+        reinstall = [package.name for package in packages if package.name in self._before]
+        try:
+            linking = Linking(
+                self._base,
+                unpack(params["linker"], params["linker_sha256"], self._base),
+                lock=self._lock,
+                seconds=params["timeout"],
+            )
+            linking.provide(packages, plan.altered)
+            self._begin()
+            linking.link(self._environment.path, packages, reinstall=reinstall, gone=plan.gone, specs=params["specs"])
+        except HandOver as reason_to_hand_over:
+            return Outcome(linker_refused=str(reason_to_hand_over))
+        self._check("the linker", {}, "")
+        self._note_history(packages)
+        return Outcome(linked_by="rattler")
+
+    def _note_history(self, packages: Sequence[Package]) -> None:
+        """Say in conda's history what came and went, and what was asked for: later solves keep to that."""
+        leaving = [*(package.name for package in packages), *self._plan.gone]
+        gone = [self._before[name] for name in leaving if name in self._before]
+        lines = [f"==> {time.strftime('%Y-%m-%d %H:%M:%S')} <==", "# cmd: nbfleet"]
+        lines += [f"-{_address(str(old.get('url') or ''))}" for old in gone]
+        lines += [f"+{_address(package.url)}" for package in packages]
+        lines += [f"# update specs: {list(self._params['specs'])!r}"]
+        with (self._environment.meta / "history").open("a", encoding="utf-8") as history:
+            history.write("\n".join(lines) + "\n")
+
+    def _by_conda(self) -> None:
+        plan, params = self._plan, self._params
+        packages = self._packages()
+        for package in packages:
+            if package.name in plan.altered:
+                drop(self._base / "pkgs", package.stem)
+        self._begin()
+        verb = "create" if self._fresh else "install"
+        command = conda_command(verb, self._base, self._environment.path, params["channels"])
+        answer: dict[str, Any] = {}
+        stderr = ""
+        if packages:
+            file = self._environment.lock_file
+            lines = "".join(f"{package.url}#{package.digest}\n" for package in packages)
+            write(file, f"@EXPLICIT\n{lines}", 0o600)
+            try:
+                answer, stderr = self._conda(
+                    [*command, *([] if self._fresh else ["--force-reinstall"]), "--file", str(file)]
+                )
+            finally:
+                file.unlink()
+        if plan.gone:
+            # Nothing that stays needs them, so there is nothing to solve.
+            remove = [command[0], "remove", "-y", "--json", "--force", "-p", str(self._environment.path)]
+            answer, stderr = self._conda([*remove, *plan.gone])
+        if plan.how != "explicit" and plan.wanting:
+            answer, stderr = self._conda([*command, *plan.wanting])
+        self._check("conda", answer, stderr)
+
+    def _conda(self, command: Sequence[str]) -> tuple[dict[str, Any], str]:
+        status, stdout, stderr = run_conda(command, lock=self._lock, seconds=self._params["timeout"])
+        answer = read_answer(stdout)
+        if status != 0 and not answer.get("success"):
+            if answer and (not self._fresh or not self._environment.path.exists()):
+                # conda has rolled back and said why: nothing is half-made.
+                self._environment.begun_file.unlink()
+            raise Refusal(explain(answer, stderr, status, self._params["channels"]))
+        return answer, stderr
+
+    def _check(self, who: str, answer: Mapping[str, Any], stderr: str) -> None:
+        """Believe the records and files, not the exit status: conda has ended with 0 without having done anything."""
+        environment, plan, params = self._environment, self._plan, self._params
+        self._after = environment.details() if environment.exists else {}
+        if not environment.exists:
+            still = list(plan.wanting)
+        elif plan.how == "explicit":
+            here = conda_platform(platform.system(), platform.machine())
+            still = lock_difference(parse_lock(params["lock"], here), archive_hashes(self._after))
+        else:
+            still = unmet(plan.wanting, environment.records())
+        still += [f"the removal of {name}" for name in plan.gone if name in self._after]
+        if not still and plan.altered:
+            still = [name for name in environment.altered() if name in plan.altered]
+        if not still:
+            return
+        if answer.get("error") or answer.get("exception_name"):
+            raise Refusal(explain(answer, stderr, 0, params["channels"]))
+        said = f" ({last_line(stderr)})" if stderr.strip() else ""
+        raise Refusal(f"{who} said that all went well, yet {', '.join(still[:5])} is not there{said}; run again")
+
+
+def _address(url: str) -> str:
+    """Return channel::name-version-build, as conda's history writes it."""
+    channel, _, archive = url.rpartition("/")
+    return f"{channel}::{archive.removesuffix('.conda').removesuffix('.tar.bz2')}"

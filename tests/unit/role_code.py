@@ -1,0 +1,33 @@
+"""The Python code of roles, importable as Ansible imports it on an account."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ansible.module_utils
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+ansible.module_utils.__path__.extend(str(folder) for folder in sorted(ROLES.glob("*/module_utils")))
+
+
+def load(role: str, name: str) -> ModuleType:
+    """Import a role's module."""
+    spec = importlib.util.spec_from_file_location(name, ROLES / role / "library" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_shared(name: str) -> ModuleType:
+    """Import one of the files that roles' modules share."""
+    return importlib.import_module(f"ansible.module_utils.{name}")
