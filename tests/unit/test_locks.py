@@ -76,11 +76,13 @@ def test_the_word_for_a_lock_changes_with_its_text_but_not_with_its_last_newline
 def test_a_new_lock_takes_after_the_one_that_was_solved_for_most_of_its_packages(tmp_path: Path) -> None:
     few, many, other = (
         locks.with_specs(explicit(f"{name}-1-0"), specs)
-        for name, specs in {"few": ["a"], "many": ["a", "b>=2"], "other": ["a", "b>=2", "c"]}.items()
+        for name, specs in {"few": ["a"], "many": ["a", "b>=2"], "other": ["a", "b>=2", "c", "d"]}.items()
     )
-    for name, text in {"linux-64-1": few, "linux-64-2": many, "linux-aarch64-3": other, "linux-64-x": "none"}.items():
+    for name, text in {"linux-64-1": few, "linux-64-2": many, "linux-64-3": other, "linux-64-x": "none"}.items():
         (tmp_path / f"{name}.txt").write_text(text)
-    assert locks.most_alike(tmp_path / "linux-64-9.txt", ["a", "b>=2", "c"]) == many
+    # Not the other one, which would bring d.
+    assert locks.most_alike(tmp_path / "linux-64-9.txt", ["a", "b>=3", "c"]) == many
+    assert locks.most_alike(tmp_path / "linux-aarch64-9.txt", ["a", "b>=3", "c"]) == ""
     assert locks.most_alike(tmp_path / "linux-64-9.txt", ["z"]) == ""
 
 
@@ -104,6 +106,7 @@ def test_a_lock_is_never_seen_half_written(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert locks.unwritable(tmp_path / "file" / "locks") == "Not a directory"
+    assert locks.read(tmp_path / "file" / "locks" / "lock.txt") == locks.read(tmp_path / "none.txt") == ""
     assert locks.unwritable(tmp_path / "new" / "locks") == ""
     assert (tmp_path / "new" / "locks").is_dir()
 

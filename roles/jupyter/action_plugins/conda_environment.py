@@ -108,15 +108,18 @@ def with_specs(explicit: str, specs: list[str]) -> str:
 
 
 def most_alike(place: Path, specs: list[str]) -> str:
-    """Return the lock beside `place`, for the same platform, that was solved for most of the specs; empty for none.
+    """Return the lock beside `place`, for the same platform, that was solved for most of these packages.
 
-    When a package is added to the list, the others shall not move.
+    Its versions are kept, so that to ask for one package more moves no other. One that was solved for a package that is
+    not asked for now is none: keeping all of it would bring that package, too. Empty for none.
     """
+    wanted = {spec_name(text) for text in specs}
     best, shared = "", 0
     for file in sorted(place.parent.glob(f"{place.stem.rpartition('-')[0]}-*{place.suffix}"), key=_age):
         text = read(file)
-        if (common := len(asked_for(text) & set(specs))) >= max(shared, 1):
-            best, shared = text, common
+        names = {spec_name(spec) for spec in asked_for(text)}
+        if names <= wanted and len(names) >= max(shared, 1):
+            best, shared = text, len(names)
     return best
 
 
@@ -136,7 +139,7 @@ def read(file: Path) -> str:
     """Return a file's text; empty when it is not there."""
     try:
         return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 
@@ -333,9 +336,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _solve_like(self, keep: str) -> str:
         """Solve with the versions of a similar lock, and without them where they stand in the way."""
         if keep:
-            moving = sorted({spec_name(text) for text in set(self._asked["specs"]) ^ asked_for(keep)})
             with contextlib.suppress(Failed):
-                return self._solve(keep, moving)
+                return self._solve(keep, [])
         return self._solve("", [])
 
     # A new lock.
