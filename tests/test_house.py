@@ -79,7 +79,7 @@ class TestRole:
             "survey": ["survey"],
             "conda_config": ["conda_config_files"],
             "shell_profile": ["shell_profile_files"],
-            "jupyter": ["jupyter_revision", "jupyter_removed"],
+            "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed"],
             "jupyter_service": ["jupyter_service_files", "jupyter_service_link", "jupyter_service_linger_file"],
         }.get(role.name, [])
         assert [name for name in public if not name.startswith(f"{role.name}_")] == []

@@ -31,6 +31,15 @@ def parser() -> Parser:
     up.add_argument("--open", action="store_true", help="connect afterwards, if it is one account")
     add_connect(up)
 
+    lock = verb(verbs, "lock", "make new locks of the packages that accounts install; touches no account")
+    lock.add_argument("hosts", nargs="*", metavar="HOST", help="inventory name or pattern, or [user@]host[:port]")
+    add_run(lock)
+    lock.add_argument("--check", action="store_true", help="write nothing, only show")
+    lock.add_argument(
+        "--update", nargs="*", metavar="PACKAGE", help="take newer versions, of these packages only or of all"
+    )
+    lock.set_defaults(diff=False)
+
     connect = verb(verbs, "connect", "open an account's Jupyter in the browser")
     connect.add_argument("host", metavar="HOST")
     add_connect(connect)

@@ -60,8 +60,8 @@ def quoted(word: object) -> str:
 
 
 @contextlib.contextmanager
-def written_inventory(accounts: dict[str, Reach]) -> Iterator[Path]:
-    """Write an inventory of named accounts for as long as the block lasts."""
+def written_inventory(accounts: dict[str, Reach], locks: Path) -> Iterator[Path]:
+    """Write an inventory of named accounts for as long as the block lasts; what is kept beside one goes to `locks`."""
     hosts = {}
     for name, reach in accounts.items():
         words = {
@@ -74,7 +74,7 @@ def written_inventory(accounts: dict[str, Reach]) -> Iterator[Path]:
         hosts[name] = {key: value for key, value in words.items() if value}
     with converge.private_folder() as folder:
         path = folder / "hosts.json"
-        path.write_text(json.dumps({"all": {"hosts": hosts}}))
+        path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {"jupyter_locks": str(locks)}}}))
         yield path
 
 
@@ -99,7 +99,7 @@ def chosen_inventory(
             (host, store.get(host).ssh) if host in known else read_host(host, jump=jump, ssh_config=ssh_config)
             for host in hosts
         ]
-        with written_inventory(dict(named)) as written:
+        with written_inventory(dict(named), store.folder("locks")) as written:
             yield written, [], dict(named)
         return
     if jump:

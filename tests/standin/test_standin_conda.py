@@ -63,6 +63,16 @@ def test_installing_reports_what_it_did_and_then_that_there_is_nothing_to_do(con
     assert "\n# All requested packages already installed.\n" in plain.out
 
 
+def test_a_spec_may_name_version_and_build(conda: Conda, env: Path) -> None:
+    foreseen = ("create", "-y", "--json", "--dry-run", "-p", env.with_name("exact"), *FORGE)
+    (six,) = (one for one in conda(*foreseen, "six").json["actions"]["LINK"] if one["name"] == "six")
+    exact = f"six={six['version']}={six['build_string']}"
+    again = conda(*foreseen, exact)
+    assert six in again.json["actions"]["LINK"]
+    refused = conda(*foreseen, f"six={six['version']}=other_0")
+    assert refused.json["exception_name"] == "PackagesNotFoundInChannelsError"
+
+
 def test_a_dry_run_changes_nothing(conda: Conda, env: Path) -> None:
     before = sorted(path for path in env.rglob("*"))
     done = conda("install", "-y", "--json", "--dry-run", "-p", env, *FORGE, "six")

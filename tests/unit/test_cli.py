@@ -14,11 +14,12 @@ import pytest
 from nbfleet.answer import Answer
 from nbfleet.arguments import parser
 from nbfleet.cli import main
+from nbfleet.display import Display
 from nbfleet.endpoint import Endpoint
 from nbfleet.errors import Exit, InterruptedRunError, PartialError
 from nbfleet.progress import Account
 from nbfleet.store import Store
-from nbfleet.verbs import status, up
+from nbfleet.verbs import lock, status, up
 from test_endpoint import HANDOVER
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -149,6 +150,36 @@ def test_an_interrupted_run_says_what_was_left() -> None:
     error = up.verdict(Run([account("a", "done"), account("b", "stopped")], [], stopped=True))
     assert isinstance(error, InterruptedRunError)
     assert "b was at “Install”; 1 had ended" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts", "update"),
+    [
+        ([], [], None),
+        (["a", "--update"], ["a"], []),
+        (["a", "b", "--update", "numpy", "idna"], ["a", "b"], ["numpy", "idna"]),
+    ],
+    ids=["kept", "all of it", "two packages"],
+)
+def test_a_lock_is_kept_or_moves_as_far_as_it_may(words: list[str], hosts: list[str], update: list[str] | None) -> None:
+    args = parser().parse_args(["lock", *words])
+    assert (args.hosts, args.update) == (hosts, update)
+
+
+def test_what_became_of_a_lock_is_told_line_by_line() -> None:
+    told = lock.Listener(Display())
+    told.event({"host": "a", "res": {"changed": True}})
+    assert told.locks == []
+    result = {"lock_file": "l.txt", "added": ["b 2"], "removed": ["c 1"], "moved": ["d 1 -> 1!2"], "changed": True}
+    told.event({"host": "a", "res": result})
+    (found,) = told.locks
+    assert found["moved"] == [{"name": "d", "from": "1", "to": "1!2"}]
+    moves = ["  + b 2", "  - c 1", "  d 1 -> 1!2"]
+    assert lock.lines(found, check=False) == ["l.txt: written", *moves]
+    assert lock.lines(found, check=True) == ["l.txt: would be written", *moves]
+    assert lock.lines({**found, "changed": False, "added": [], "removed": [], "moved": []}, check=False) == [
+        "l.txt: kept"
+    ]
 
 
 def test_no_token_is_ever_stored(store: Store) -> None:

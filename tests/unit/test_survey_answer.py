@@ -78,12 +78,12 @@ def test_noise_around_the_answer_is_left_out() -> None:
         "<<end of nbfleet survey>>",
         "bye",
     ]
-    assert survey_answer("\r\n".join(lines)) == {"linger": True, "uid": 1000, "differs": []}
+    assert survey_answer("\r\n".join(lines)) == {"linger": True, "uid": 1000, "differs": [], "sources": {}}
 
 
 def test_a_version_stays_text() -> None:
     answer = survey_answer("<<nbfleet survey 1>>\nlibc_version=2\nhostname=42\n<<end of nbfleet survey>>\n")
-    assert answer == {"libc_version": "2", "hostname": "42", "differs": []}
+    assert answer == {"libc_version": "2", "hostname": "42", "differs": [], "sources": {}}
 
 
 @pytest.mark.parametrize("said", ["", "This account is not available.\n", "<<nbfleet survey 1>>\nuser=ann\n"])
@@ -115,6 +115,16 @@ def test_another_wish_is_a_reason_to_look_again(tmp_path: Path) -> None:
     ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
     answer = survey_answer(ask(tmp_path, "@HOME@/conda", wanted="other"))
     assert answer["differs"] == ["what is asked of the account"]
+
+
+def test_what_it_was_made_from_is_compared_with_what_is_there_now(tmp_path: Path) -> None:
+    ask(tmp_path, "@HOME@/conda", things="source lock abc\nsource none \nfile @HOME@/.bashrc")
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda"))
+    assert answer["differs"] == []
+    assert answer["sources"] == {"lock": "abc", "none": ""}
+    service = "the service is not reachable"
+    assert survey_work(answer, sources={"lock": "abc", "none": "", "never noted": ""}) == [service]
+    assert survey_work(answer, sources={"lock": "abd", "new": "x"}) == ["the lock changed", "the new changed", service]
 
 
 def test_a_changed_file_of_a_tree_is_seen_and_a_compiled_one_is_not(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
     return Answer({**opened.data, **answer.data}, opened.text, opened.error, opened.lines, opened.then)
 
 
-def play(args: argparse.Namespace, playbook: str, store: Store, display: Display) -> Run:
+def play(args: argparse.Namespace, playbook: str, store: Store, watch: fleet.Watch) -> Run:
     """Run a playbook with the options of the command line."""
     options = Options(
         check=args.check,
@@ -67,7 +67,7 @@ def play(args: argparse.Namespace, playbook: str, store: Store, display: Display
         args.hosts, inventory=args.inventory, jump=args.jump, ssh_config=args.ssh_config, store=store
     )
     with chosen as (inventory, limit, ways):
-        return fleet.run(inventory, playbook, replace(options, limit=limit), ways=ways, watch=display)
+        return fleet.run(inventory, playbook, replace(options, limit=limit), ways=ways, watch=watch)
 
 
 def report(done: Run, *, check: bool) -> Answer:

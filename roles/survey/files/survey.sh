@@ -6,7 +6,8 @@
 #   SURVEY_PREFIX    the folder of conda
 #   SURVEY_RECEIPT   the file in which the last successful run left what it had made
 #   SURVEY_WANTED    a digest of all that is asked of the account
-#   SURVEY_THINGS    only after a successful run: "KIND PATH" for each thing to watch; the receipt is written anew
+#   SURVEY_THINGS    only after a successful run: "KIND PATH" for each thing to watch, "source NAME WORD" for what it was
+#                    made from; the receipt is written anew
 #   SURVEY_UNIT      the service
 #   SURVEY_LISTENER  what it answers on: a socket's path, or a port
 # In braces, so that the shell has read all of it before a command of it could read on.
@@ -52,10 +53,14 @@ stands() {
   esac || echo gone
 }
 
-# Read "KIND PATH" lines, print them with what stands there.
+# Read "KIND PATH" lines, print them with what stands there; a source has its word already, which this machine cannot know.
 state() {
-  while read -r kind path _; do
-    [ -z "$kind" ] || printf '%s %s %s\n' "$kind" "$path" "$(stands "$kind" "$path")"
+  while read -r kind path word; do
+    case $kind in
+      '') ;;
+      source) printf '%s %s %s\n' "$kind" "$path" "$word" ;;
+      *) printf '%s %s %s\n' "$kind" "$path" "$(stands "$kind" "$path")" ;;
+    esac
   done
 }
 
@@ -136,7 +141,10 @@ elif [ "$(tail -n 1 "$SURVEY_RECEIPT")" = end ] && read -r word _ version wanted
   say receipt yes
   [ "$wanted" = "$SURVEY_WANTED" ] || say differs "what is asked of the account"
   sed -e 1d -e '$d' "$SURVEY_RECEIPT" | while read -r kind path left; do
-    [ "$left" = "$(stands "$kind" "$path")" ] || say differs "$path"
+    case $kind in
+      source) say source "$path $left" ;;
+      *) [ "$left" = "$(stands "$kind" "$path")" ] || say differs "$path" ;;
+    esac
   done
 else
   say receipt no

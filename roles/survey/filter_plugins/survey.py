@@ -30,7 +30,8 @@ def _value(key: str, text: str) -> str | int | bool:
 def survey_answer(stdout: str) -> dict[str, Any]:
     """Return the survey's answer, whatever a noisy shell printed around it.
 
-    Whole numbers become int, yes and no become bool; names and versions stay text; `differs` is a list.
+    Whole numbers become int, yes and no become bool; names and versions stay text; `differs` is a list, `sources` a
+    dictionary.
 
     Raises:
         AnsibleFilterError: The answer is missing or was cut short.
@@ -44,18 +45,29 @@ def survey_answer(stdout: str) -> dict[str, Any]:
             "check that its login shell can run `sh` and `base64`, and that no ForceCommand stands in their place"
         )
     pairs = [(key, text) for key, _, text in (line.partition("=") for line in body.splitlines())]
-    answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key != "differs"}
-    return answer | {"differs": [text for key, text in pairs if key == "differs"]}
+    answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key not in ("differs", "source")}
+    answer["differs"] = [text for key, text in pairs if key == "differs"]
+    sources = (text.partition(" ") for key, text in pairs if key == "source")
+    answer["sources"] = {name: word for name, _, word in sources}
+    return answer
 
 
-def survey_work(answer: Mapping[str, Any], trust: bool = True) -> list[str]:
-    """Return why the account has work, a few words for each reason; an empty list means that it has none."""
+def survey_work(answer: Mapping[str, Any], trust: bool = True, sources: Mapping[str, str] | None = None) -> list[str]:
+    """Return why the account has work, a few words for each reason; an empty list means that it has none.
+
+    Args:
+        answer: What the account has answered.
+        trust: Whether its answer may mean that there is nothing to do.
+        sources: What things there are to be made from, by name.
+    """
     if not trust:
         return ["survey_trust is false"]
     if answer["receipt"] is not True:
         return ["no receipt of an earlier run"]
     home = f"{answer['home']}/"
     reasons = [f"{thing.replace(home, '~/', 1)} changed" for thing in answer["differs"]]
+    made_from = answer["sources"]
+    reasons += [f"the {name} changed" for name, word in (sources or {}).items() if made_from.get(name, "") != word]
     if answer["service"] != "active":
         reasons.append(f"the service is {answer['service'] or 'not reachable'}")
     elif not answer["listening"]:

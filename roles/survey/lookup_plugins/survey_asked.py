@@ -50,7 +50,9 @@ def texts(value: object) -> Iterator[str]:
 
 def closure(pattern: str, variables: Mapping[str, Any]) -> list[str]:
     """Return the names that match, and all that their values name, in order."""
-    waiting = [name for name in variables if re.search(pattern, name)]
+    # What things there are made from is judged when the account has answered.
+    sources = {word for text in texts(variables.get("survey_sources")) for word in _WORD.findall(text)}
+    waiting = [name for name in variables if re.search(pattern, name) and name not in sources]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()

@@ -126,7 +126,8 @@ def solve(
 
     async def ask() -> list[rattler.RepoDataRecord]:
         return await rattler.solve_with_sparse_repodata(
-            specs,
+            # As objects: from text the solver reads more strictly, and not conda's own name=version=build.
+            [rattler.MatchSpec(spec) for spec in specs],
             _sources(indexes),
             locked_packages=[rattler.PrefixRecord.from_path(item.path) for item in locked if item.path],
             virtual_packages=[one.into_generic() for one in rattler.VirtualPackage.detect()],

@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's side of the module of that name: one solve for all accounts that are asked for the same.
+
+Arguments besides the module's own:
+
+- ``lock_file``: where the lock of all accounts with this platform, these specs and channels is kept here, or will be;
+  empty for none. It is not used for an environment that another hand made.
+- ``linker``: the pip requirement, with its hash, of the wheel that installs from a lock; empty: conda does it.
+- ``update``: with ``state: solved``, what may move in a new lock: names of packages, or ``*`` for all.
+
+Besides the module's own answer: ``locked``, a word for the lock that counts for the account; ``lock_written``, the file
+that was written here; with ``state: solved`` also ``lock_file``, ``added``, ``removed`` and ``moved``.
+
+Accounts are handled by as many processes at once as there are forks. The first one that finds no lock holds a flock
+while it solves; whoever holds it has a process already, so that nobody waits for an account without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Result = dict[str, Any]
+Turn = Literal["there", "first", "alone"]
+
+FETCH_SECONDS = 300
+# The tags of a wheel decide what pip takes for a machine that is not this one.
+WHEEL_TAGS = {
+    "linux-64": ["manylinux_2_17_x86_64", "manylinux2014_x86_64"],
+    "linux-aarch64": ["manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_28_aarch64"],
+}
+# How the environment stands: absent (or left half-made by us), ours, or made by another hand.
+STANDS = (
+    "if test -e {env}/conda-meta/history; then"
+    " if grep -qs '\"made\": true' {env}/conda-meta/nbfleet || ls {begun}* >/dev/null 2>&1; then echo ours;"
+    " else echo other; fi; else echo absent; fi"
+)
+
+
+class Failed(Exception):  # noqa: N818 - it carries an answer
+    """The module's own answer that it failed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
+
+
+# --- texts ------------------------------------------------------------------------------------------------------
+
+
+def digest(lock: str) -> str:
+    """Return a word that changes with a lock, the same as the role's variables work out; empty for none."""
+    return hashlib.sha256(lock.rstrip().encode()).hexdigest()[:12] if lock else ""
+
+
+def versions(lock: str) -> dict[str, str]:
+    """Return the version of each package of an explicit list."""
+    found = {}
+    for line in lock.splitlines():
+        if line.strip() and not line.startswith(("#", "@")):
+            archive = line.partition("#")[0].rpartition("/")[2]
+            name, version, _build = archive.rsplit("-", 2)
+            found[name] = version
+    return found
+
+
+def difference(before: str, after: str) -> dict[str, list[str]]:
+    """Return what is added to, removed from and moved within a lock, each as a person reads it."""
+    old, new = versions(before), versions(after)
+    moved = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    return {
+        "added": [f"{name} {new[name]}" for name in sorted(new.keys() - old.keys())],
+        "removed": [f"{name} {old[name]}" for name in sorted(old.keys() - new.keys())],
+        "moved": [f"{name} {old[name]} -> {new[name]}" for name in moved],
+    }
+
+
+def listed(lock: str) -> str:
+    """Return a lock as the lines of a diff."""
+    return "".join(f"{name} {version}\n" for name, version in sorted(versions(lock).items()))
+
+
+def asked_for(lock: str) -> set[str]:
+    """Return the specs that a lock of ours was solved for."""
+    return {line.removeprefix("# spec:").strip() for line in lock.splitlines() if line.startswith("# spec:")}
+
+
+def with_specs(explicit: str, specs: list[str]) -> str:
+    """Return an explicit list that says what it was solved for."""
+    return "".join(f"# spec: {text}\n" for text in sorted(set(specs))) + explicit
+
+
+def most_alike(place: Path, specs: list[str]) -> str:
+    """Return the lock beside `place`, for the same platform, that was solved for most of these packages.
+
+    Its versions are kept, so that to ask for one package more moves no other. One that was solved for a package that is
+    not asked for now is none: keeping all of it would bring that package, too. Empty for none.
+    """
+    wanted = {spec_name(text) for text in specs}
+    best, shared = "", 0
+    for file in sorted(place.parent.glob(f"{place.stem.rpartition('-')[0]}-*{place.suffix}"), key=_age):
+        text = read(file)
+        names = {spec_name(spec) for spec in asked_for(text)}
+        if names <= wanted and len(names) >= max(shared, 1):
+            best, shared = text, len(names)
+    return best
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime
+
+
+def spec_name(text: str) -> str:
+    """Return the package's name in a spec."""
+    return re.split(r"[\s=<>!~]", text.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
+
+
+# --- files and turns on the controller --------------------------------------------------------------------------
+
+
+def read(file: Path) -> str:
+    """Return a file's text; empty when it is not there."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it, so that nobody ever reads half of it."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        new.chmod(0o644)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path) -> str:
+    """Return why no file can be kept in a folder, which is made if need be; empty when one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(folder, os.W_OK) else "not writable"
+
+
+def in_this_run(thing: object, ending: str) -> Path:
+    """Return a file that the processes of this run share about a thing; it goes with the run."""
+    name = hashlib.sha256(str(thing).encode()).hexdigest()[:16]
+    return Path(constants.DEFAULT_LOCAL_TMP) / f"nbfleet-{name}.{ending}"
+
+
+@contextlib.contextmanager
+def turn(thing: object, *, there: Callable[[], bool], seconds: float) -> Iterator[Turn]:
+    """Let one process make a thing, and the others wait until it is there or that one has given up.
+
+    Yields:
+        "there" when it is, "first" for the one that shall make it, "alone" for those whose first one gave up: each of
+        them goes on by itself, since a queue would only make the last one wait the longest.
+
+    Raises:
+        AnsibleActionFail: It took too long.
+    """
+    deadline = time.monotonic() + seconds
+    mine: Turn = "first"
+    with in_this_run(thing, "turn").open("a") as handle:
+        while not there():
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                mine = "alone"
+            if time.monotonic() > deadline:
+                raise AnsibleActionFail(
+                    f"Another account of this run has been making {thing} for {seconds:.0f} s; "
+                    "look at that account, or allow more time with jupyter_timeout."
+                )
+            time.sleep(0.1)
+        if there():
+            mine = "there"
+        if mine != "first":
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        yield mine
+
+
+# --- the linker's wheel -----------------------------------------------------------------------------------------
+
+
+def sha256_of(requirement: str) -> str:
+    """Return the one hash of a pip requirement; empty when there is none."""
+    found = re.search(r"--hash=sha256:([0-9a-f]{64})", requirement)
+    return found[1] if found else ""
+
+
+def cache() -> Path:
+    """Return the folder in which the controller keeps what it downloads for accounts."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbfleet"
+
+
+def intact(file: Path, sha256: str) -> bool:
+    """Say whether a file is there and is what its hash says."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def fetch_wheel(requirement: Path, wheel: Path) -> str:
+    """Have pip download the wheel that a requirement names; return why it could not, in a few words."""
+    if reason := unwritable(wheel.parent):
+        return f"{wheel.parent}: {reason}"
+    tags = [word for tag in WHEEL_TAGS.get(requirement.stem, []) for word in ("--platform", tag)]
+    with tempfile.TemporaryDirectory(dir=wheel.parent, prefix=".fetch-") as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command += ["--no-deps", "--require-hashes", "--only-binary", ":all:", *tags, "--python-version", "3.10"]
+        command += ["--implementation", "cp", "--abi", "abi3", "--timeout", "15", "--retries", "1"]
+        command += ["-d", folder, "-r", str(requirement)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=FETCH_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return f"pip did not finish within {FETCH_SECONDS} s"
+        fetched = next(Path(folder).glob("*.whl"), None)
+        if done.returncode or not fetched:
+            lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+            return (lines or ["pip gave no reason"])[-1].strip()[:200].removeprefix("ERROR: ")
+        fetched.replace(wheel)
+    return ""
+
+
+# --- the action -------------------------------------------------------------------------------------------------
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Give the module its lock and its linker."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Result:
+        """Run the module, after and before what is to be done on the controller."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        self._asked = dict(self._task.args)
+        self._place = str(self._asked.pop("lock_file", "") or "")
+        self._update = list(self._asked.pop("update", []))
+        self._requirement = str(self._asked.pop("linker", "") or "")
+        self._warnings: list[str] = []
+        self._limit = float(self._asked.get("timeout") or 3600)
+        try:
+            result = self._renew() if self._asked.get("state") == "solved" else self._keep()
+        except Failed as failed:
+            result = failed.result
+        if self._warnings:
+            result["warnings"] = [*result.get("warnings", []), *self._warnings]
+        return result
+
+    # Present and absent.
+
+    def _keep(self) -> Result:
+        written = ""
+        lock = str(self._asked.get("lock") or "")
+        counts = digest(lock)
+        if self._place and not lock and self._asked.get("state", "present") == "present":
+            place = Path(self._place)
+            stands = self._stands()
+            if stands != "other":
+                lock, written = self._automatic(place, absent=stands == "absent")
+            counts = digest(lock or read(place))
+        result = self._linked({**self._asked, "lock": lock}) if lock else self._module(self._asked)
+        result["locked"] = counts
+        if written:
+            result["lock_written"] = written
+        return result
+
+    def _stands(self) -> str:
+        environment = Path(self._asked["environment"])
+        begun = shlex.quote(f"{self._asked['conda_prefix']}/.nbfleet-begun-{environment.name}-")
+        question = STANDS.format(env=shlex.quote(str(environment)), begun=begun)
+        return str(self._low_level_execute_command(question, sudoable=False)["stdout"]).strip()
+
+    def _automatic(self, place: Path, *, absent: bool) -> tuple[str, str]:
+        """Return the lock, and its file's name if it had to be made; no lock where nothing has to be installed."""
+        if lock := read(place):
+            return lock, ""
+        if self._task.check_mode or (not absent and not self._lacks()):
+            return "", ""
+        if reason := unwritable(place.parent):
+            self._warnings.append(f"No lock can be kept in {place.parent} ({reason}): each account solves for itself.")
+            return "", ""
+        with turn(place, there=place.exists, seconds=self._limit) as mine:
+            if mine == "there":
+                return read(place), ""
+            lock = self._solve_like(most_alike(place, self._asked["specs"]))
+            if mine == "alone" and (other := read(place)):
+                return other, ""
+            write(place, lock)
+        return lock, str(place)
+
+    def _lacks(self) -> bool:
+        """Say whether a package that is asked for is missing."""
+        self._task.check_mode = True
+        try:
+            return bool(self._module(self._asked).get("missing"))
+        finally:
+            self._task.check_mode = False
+
+    def _solve_like(self, keep: str) -> str:
+        """Solve with the versions of a similar lock, and without them where they stand in the way."""
+        if keep:
+            with contextlib.suppress(Failed):
+                return self._solve(keep, [])
+        return self._solve("", [])
+
+    # A new lock.
+
+    def _renew(self) -> Result:
+        if named := self._asked.get("lock"):
+            raise AnsibleActionFail(f"jupyter_lock names {named}, which is yours to keep; leave that variable out.")
+        if not self._place:
+            raise AnsibleActionFail(
+                "There is no folder for locks here; use an inventory file, or name a folder with jupyter_locks."
+            )
+        place, done = Path(self._place), in_this_run(self._place, "done")
+        if reason := unwritable(place.parent):
+            raise AnsibleActionFail(f"No lock can be kept in {place.parent} ({reason}); set jupyter_locks.")
+        with turn(done, there=done.exists, seconds=self._limit) as mine:
+            if mine == "there":
+                return {"changed": False, "lock_file": ""}
+            result = self._new_lock(place)
+            done.touch()
+        return result
+
+    def _new_lock(self, place: Path) -> Result:
+        prefix = str(self._asked["conda_prefix"])
+        if self._low_level_execute_command(f"test -x {shlex.quote(prefix)}/bin/conda", sudoable=False)["rc"]:
+            raise AnsibleActionFail(f"There is no conda in {prefix} to make a lock with; run nbfleet up first.")
+        before = after = read(place)
+        strangers = sorted(set(self._update) - {"*"} - versions(before).keys()) if before else []
+        if strangers:
+            raise AnsibleActionFail(f"{place} holds no {', '.join(strangers)}; name packages that it holds.")
+        if not before:
+            after = self._solve_like(most_alike(place, self._asked["specs"]))
+        elif self._update:
+            after = self._solve("", []) if "*" in self._update else self._solve(before, self._update)
+        if after != before and not self._task.check_mode:
+            write(place, after)
+        diff = {
+            "before_header": str(place),
+            "before": listed(before),
+            "after_header": str(place),
+            "after": listed(after),
+        }
+        return {"changed": after != before, "lock_file": str(place), **difference(before, after), "diff": [diff]}
+
+    # The module.
+
+    def _module(self, args: Mapping[str, Any]) -> Result:
+        """Run the module once.
+
+        Raises:
+            Failed: It failed.
+        """
+        result: Result = self._execute_module(
+            module_name="conda_environment", module_args=dict(args), task_vars=self._vars
+        )
+        if result.get("failed") or result.get("unreachable"):
+            raise Failed(result)
+        return result
+
+    def _solve(self, keep: str, update: list[str]) -> str:
+        names = ("conda_prefix", "environment", "specs", "channels", "timeout")
+        asked = {name: self._asked[name] for name in names if name in self._asked}
+        answer = self._module({**asked, "state": "solved", "keep": keep, "update": update})
+        return with_specs(str(answer["explicit"]), self._asked["specs"])
+
+    def _linked(self, args: Result) -> Result:
+        """Install from a lock by the linker; the wheel goes to the account only when the account says it lacks it."""
+        requirement = self._found_requirement()
+        if self._task.check_mode or not requirement:
+            return self._module(args)
+        sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
+        there = f"{args['conda_prefix']}/.nbfleet/linker-{sha256[:12]}.whl"
+        linked = {**args, "linker": there, "linker_sha256": sha256}
+        result = self._module(linked)
+        if result.get("linker_missing"):
+            reason = self._push_linker(requirement, sha256, there)
+            if reason:
+                self._warnings.append(f"The linker cannot be had here ({reason}): conda installs, which takes longer.")
+            result = self._module(args if reason else linked)
+        if refused := result.get("linker_refused"):
+            self._warnings.append(f"{self._vars.get('inventory_hostname')}: {refused}")
+        return result
+
+    def _found_requirement(self) -> Path | None:
+        if not self._requirement:
+            return None
+        with contextlib.suppress(AnsibleError):  # a platform for which there is no wheel
+            return Path(self._find_needle("files", self._requirement))
+        return None
+
+    def _push_linker(self, requirement: Path, sha256: str, there: str) -> str:
+        """Have the wheel on the account; return why it cannot be."""
+        wheel = cache() / f"linker-{sha256[:12]}.whl"
+        failed = in_this_run(wheel, "failed")
+        with turn(wheel, there=lambda: intact(wheel, sha256) or failed.exists(), seconds=self._limit) as mine:
+            if mine == "first" and (reason := fetch_wheel(requirement, wheel)):
+                failed.write_text(reason, encoding="utf-8")
+        if reason := read(failed):
+            return reason
+        if not intact(wheel, sha256):
+            return "the account that was fetching it was ended"
+        folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
+        self._low_level_execute_command(f"mkdir -p {folder}", sudoable=False)
+        self._transfer_file(str(wheel), f"{there}.new")
+        self._low_level_execute_command(f"mv -f {name}.new {name}", sudoable=False)
+        return ""
