@@ -15,6 +15,7 @@ SHELL_FILES = [
     "molecule/shared/prerequisites",
     "molecule/shared/image",
     "tests/unit/old_ssh.sh",
+    "tests/e2e/second_factor.sh",
     "roles/survey/files/survey.sh",
     "roles/miniconda/files/miniconda.sh",
 ]

@@ -13,13 +13,12 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 
-from nbfleet import client, control
+from nbfleet import client, control, process
 from nbfleet.endpoint import read_hop
 
 LETTERS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"
@@ -106,7 +105,7 @@ class Call:
             port = chosen.getsockname()[1]
         alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes"]
         words = ["ssh", *alone, *self.words(without="-W -N"), "-N", "-L", f"127.0.0.1:{port}:{goal}", "--", self.host]
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL) as forward:
+        with process.beside(words) as forward:
             for number in (signal.SIGHUP, signal.SIGTERM):
                 signal.signal(number, lambda *_: sys.exit(255))  # through the finally
             try:

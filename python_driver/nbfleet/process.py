@@ -106,6 +106,11 @@ def start(argv: Sequence[str], *, keep: Sequence[int] = ()) -> Child[str]:
         raise missing(argv[0]) from error
 
 
+def beside(argv: Sequence[str]) -> Child[bytes]:
+    """Start a program that shares this one's terminal, where it may ask, and its standard error."""
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+
+
 def detach(argv: Sequence[str], *, log: IO[str], env: Mapping[str, str] | None = None) -> Child[bytes]:
     """Start a program that outlives this one and writes its words to a log."""
     return subprocess.Popen(

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes an account on the bastion that takes a key and then asks PAM for the password; $1 is its name, $2 the password.
 set -eu
 id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"

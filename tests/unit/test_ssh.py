@@ -199,6 +199,10 @@ def test_ansible_and_the_driver_work_at_once_where_sshd_is_strict(
         connection = Connection(near.reach, ask=False)
         connection.open()
         pulse = connection.stream(["cat"])  # what an open forward keeps
+        assert pulse.stdin
+        assert pulse.stdout
+        pulse.stdin.write("there\n")
+        assert pulse.stdout.readline() == "there\n"
         assert connection.run("echo $((6*7))").out == "42\n"
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible", "-i", inventory, "node", "-m", "raw", "-a", "echo $((6*7))"],
