@@ -66,5 +66,10 @@ def test_another_value_counts_where_something_asked_depends_on_it(
     assert (asked(tmp_path, BASE) != asked(tmp_path, {**BASE, name: value})) is counts
 
 
+def test_what_things_are_made_from_is_judged_later(tmp_path: Path) -> None:
+    apart = {**BASE, "survey_sources": {"note": "{{ jupyter_note }}"}}
+    assert asked(tmp_path, apart, NOTE="x") == asked(tmp_path, apart, NOTE="y")
+
+
 def test_what_comes_from_outside_counts_by_what_it_says(tmp_path: Path) -> None:
     assert asked(tmp_path, BASE, NOTE="x") != asked(tmp_path, BASE, NOTE="y")
