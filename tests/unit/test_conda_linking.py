@@ -97,7 +97,8 @@ def base(tmp_path: Path) -> Path:
     shutil.copy(certifi.where(), prefix / "ssl" / "cacert.pem")
     (prefix / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (prefix / "bin" / "conda").write_text(
-        '#!/bin/sh\n[ "$1" != config ] || exec echo \'{"ssl_verify": true, "proxy_servers": {}, "offline": false}\'\n'
+        '#!/bin/sh\n[ "$1 $2 $3 $4" != "config --json --show proxy_servers" ] ||'
+        ' exec echo \'{"ssl_verify": true, "proxy_servers": {}, "offline": false}\'\n'
         '[ ! -f "$0.does" ] || exec sh "$0.does" "$@"\n'
         'echo \'{"error": "conda was asked"}\'\nexit 1\n'
     )
