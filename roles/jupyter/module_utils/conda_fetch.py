@@ -47,7 +47,7 @@ def ask_reach(base: Path, *, lock: int, seconds: float) -> Reach:
         HandOver: It does not say, or may not use the network.
     """
     keys = ("proxy_servers", "ssl_verify", "client_ssl_cert", "client_ssl_cert_key", "offline")
-    command = [str(base / "bin" / "conda"), "config", "--show", "--json", *keys]
+    command = [str(base / "bin" / "conda"), "config", "--json", "--show", *keys]
     status, stdout, _ = run_conda(command, lock=lock, seconds=min(seconds, 120))
     said = read_answer(stdout)
     if status or "ssl_verify" not in said:
