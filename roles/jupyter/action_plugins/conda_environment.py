@@ -4,7 +4,7 @@
 Arguments besides the module's own:
 
 - ``lock_file``: where the lock of all accounts with this platform, these specs and channels is kept here, or will be;
-  empty for none. It is not used for an environment that another hand made.
+  empty for none. It is not used for conda's base environment, and for one that another hand made.
 - ``linker``: the pip requirement, with its hash, of the wheel that installs from a lock; empty: conda does it.
 - ``update``: with ``state: solved``, what may move in a new lock: names of packages, or ``*`` for all.
 
@@ -303,6 +303,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _stands(self) -> str:
         environment = Path(self._asked["environment"])
+        if environment == Path(self._asked["conda_prefix"]):
+            return "other"
         begun = shlex.quote(f"{self._asked['conda_prefix']}/.nbfleet-begun-{environment.name}-")
         question = STANDS.format(env=shlex.quote(str(environment)), begun=begun)
         return str(self._low_level_execute_command(question, sudoable=False)["stdout"]).strip()
