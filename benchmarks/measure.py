@@ -118,7 +118,7 @@ def in_turns(
                     seconds[name].append(took)
     except KeyboardInterrupt:
         if not all(seconds.values()):
-            raise
+            raise SystemExit("Interrupted before every way was measured once.") from None
         sys.stderr.write("Interrupted: these are the figures so far.\n")
     return seconds
 
