@@ -560,8 +560,8 @@ class TestAccountFiles:
         state = home / ".config" / "nbfleet"
         folder = {"path": str(state), "mode": "0700"}
         config = {"path": str(state / "config.py"), "content": "c = 1\n", "mode": "0600"}
-        secret, record = str(state / "token"), str(state / "made.json")
-        return {"folders": [folder], "files": [config], "secret": secret, "record": record, **more}
+        kept = {"secret": str(state / "token"), "new_secret": False, "record": str(state / "made.json")}
+        return {"folders": [folder], "files": [config], **kept, **more}
 
     def converge(self, params: dict[str, Any]) -> list[Any]:
         changes: list[Any] = files.wanted_changes(params)
@@ -588,6 +588,14 @@ class TestAccountFiles:
         token.write_text(content)
         assert [change.kind for change in self.converge(self.params(tmp_path))] == ["secret"]
         assert files.is_secret(token)
+
+    def test_a_new_secret_is_another_one(self, tmp_path: Path) -> None:
+        self.converge(self.params(tmp_path))
+        token = tmp_path / ".config" / "nbfleet" / "token"
+        before = token.read_text()
+        assert [change.kind for change in self.converge(self.params(tmp_path, new_secret=True))] == ["secret"]
+        assert files.is_secret(token)
+        assert token.read_text() != before
 
     def test_a_wrong_mode_is_a_change_and_the_secret_stays(self, tmp_path: Path) -> None:
         self.converge(self.params(tmp_path))

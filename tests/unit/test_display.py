@@ -6,6 +6,7 @@ import io
 import time
 from typing import Any
 
+import pytest
 from nbfleet.display import LONG, Display
 from nbfleet.progress import Account, Progress
 
@@ -91,7 +92,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_the_table_names_account_task_and_time() -> None:
+def test_on_a_terminal_the_table_names_account_task_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     display = Display(stream)
     with display.live():
