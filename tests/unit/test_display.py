@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from nbfleet.display import LONG, Display
 from nbfleet.progress import Account, Progress
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def event(kind: str, **data: Any) -> dict[str, Any]:
