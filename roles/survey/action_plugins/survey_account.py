@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
-    """Run `script` as the module raw would, so that no Python is needed there; `work` is what __survey_judged makes of it.
+    """Run `script` as the module raw would, without a Python there; `work` is what __survey_judged makes of the answer.
 
     As a condition of the next task the verdict would be worked out in Ansible's main process, for one account after the
     other: 50 ms each.
