@@ -17,9 +17,9 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 ansible.module_utils.__path__.extend(str(folder) for folder in sorted(ROLES.glob("*/module_utils")))
 
 
-def load(role: str, name: str) -> ModuleType:
-    """Import a role's module."""
-    spec = importlib.util.spec_from_file_location(name, ROLES / role / "library" / f"{name}.py")
+def load(role: str, name: str, kind: str = "library") -> ModuleType:
+    """Import a role's module, or its plugin of a kind such as `action_plugins`."""
+    spec = importlib.util.spec_from_file_location(f"{kind}_{name}", ROLES / role / kind / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

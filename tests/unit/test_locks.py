@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import multiprocessing
 import os
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from ansible.errors import AnsibleActionFail
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from role_code import load
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "jupyter"
 FORK = multiprocessing.get_context("fork")
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("locks", ROLE / "action_plugins" / "conda_environment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-locks = load()
+locks = load("jupyter", "conda_environment", "action_plugins")
 
 
 @pytest.fixture(autouse=True)

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from ansible.errors import AnsibleFilterError
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from role_code import load
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "survey"
 
 
-def load_filter() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("survey_filter", ROLE / "filter_plugins" / "survey.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-survey = load_filter()
+survey = load("survey", "survey", "filter_plugins")
 survey_answer = survey.survey_answer
 survey_work = survey.survey_work
 
