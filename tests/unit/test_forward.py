@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import http.server
-import shutil
 import socket
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import near_sshd
@@ -23,16 +21,6 @@ from nbfleet.ssh import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def near() -> Iterator[near_sshd.Near]:
-    if not near_sshd.SSHD:
-        pytest.skip("sshd is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="nf", dir="/tmp"))
-    with near_sshd.near(folder) as made:
-        yield made
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLD_SSH = Path(__file__).with_name("old_ssh.sh")
-
-
-@pytest.fixture(scope="module")
-def near() -> Iterator[near_sshd.Near]:
-    if not near_sshd.SSHD:
-        pytest.skip("sshd is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="nf", dir="/tmp"))
-    with near_sshd.near(folder) as made:
-        yield made
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["5.3", "6.6"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -24,21 +23,6 @@ from nbfleet.ssh import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def short_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="nf", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def near(short_folder: Path) -> Iterator[near_sshd.Near]:
-    if not near_sshd.SSHD:
-        pytest.skip("sshd is not installed")
-    with near_sshd.near(short_folder) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
