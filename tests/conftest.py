@@ -20,6 +20,18 @@ LAB_DIRECTORY = ROOT / ".lab" / "test"
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know --full."""
+    parser.addoption("--full", action="store_true", help="also run what takes too long for every day (marked `full`)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `full`, unless asked for."""
+    if not config.getoption("--full"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The lab of the tests; NBFLEET_KEEP_LAB=1 leaves it running for the next session."""
