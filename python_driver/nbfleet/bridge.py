@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbfleet import carry, process
+from nbfleet import process
 from nbfleet.errors import ForwardError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def start(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
     path = _record(connection, endpoint, local_port)
     if _holder(path):
         return
-    text = base64.b64encode(zlib.compress(Path(carry.__file__).read_bytes(), 9)).decode()
+    text = base64.b64encode(zlib.compress(Path(__file__).with_name("carry.py").read_bytes(), 9)).decode()
     place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
     far = shlex.join(["sh", "-c", _FAR, text, place or "", endpoint.unit])
     near = [sys.executable, "-P", "-m", "nbfleet.carry", "near", str(local_port)]

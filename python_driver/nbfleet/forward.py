@@ -94,7 +94,6 @@ class Forward:
         self.token, self.started = running.token, running.started
         try:
             self._lead()
-            self._start_pulse()
         except BaseException:
             self.close()
             raise
@@ -111,8 +110,14 @@ class Forward:
             process.end(self._pulse)
             self._pulse = None
 
+    def watch(self) -> None:
+        """Start a far `cat`: it keeps the master in use, ends when that ends, and echoes while the line lives."""
+        self._pulse = self.connection.stream(["cat"])
+        self._last_echo = self._asked = time.monotonic()
+        threading.Thread(target=self._listen, args=(self._pulse,), daemon=True).start()
+
     def alive(self) -> bool:
-        """Tell whether the far side still answers over the SSH connection."""
+        """Tell whether the far side still answers over the SSH connection, once it is watched."""
         pulse = self._pulse
         if not pulse or not pulse.stdin or pulse.poll() is not None:
             return False
@@ -125,6 +130,7 @@ class Forward:
             stop: Set by whoever wants it to end.
             say: Told of each change, one sentence.
         """
+        self.watch()
         answered = True
         while not stop.wait(0.5):
             asked = self._ask()
@@ -145,6 +151,7 @@ class Forward:
             self._abandon()
             try:
                 self.open()
+                self.watch()
             except NbfleetError as error:
                 if str(error) != last:
                     last = str(error)
@@ -185,12 +192,6 @@ class Forward:
     def _answers_there(self) -> bool:
         """Tell whether the server answers on its own machine: then the SSH server there forwards nothing to it."""
         return service.status(self.connection, self.endpoint).answers is True
-
-    def _start_pulse(self) -> None:
-        """Start a far `cat`: it keeps the master in use, ends when that ends, and echoes while the line lives."""
-        self._pulse = self.connection.stream(["cat"])
-        self._last_echo = self._asked = time.monotonic()
-        threading.Thread(target=self._listen, args=(self._pulse,), daemon=True).start()
 
     def _listen(self, pulse: process.Child[str]) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -110,6 +110,7 @@ def test_a_server_that_forbids_is_reached_all_the_same(
             answers = pool.map(lambda _: probe.alive(forward.local_port, near.endpoint), range(60))
             assert all(answers)
         assert service.status(forward.connection, near.endpoint).answers
+        forward.watch()
         assert forward.alive()
         forward.close()
         assert not near_sshd.listening(forward.local_port)
@@ -134,6 +135,7 @@ def test_a_bridge_that_another_command_opened_is_used_and_can_be_ended(near: nea
         second = Forward(near.endpoint, forward.local_port, connection=Connection(near.reach, ask=False))
         second.open()
         assert second.bridge == "session"
+        second.watch()
         assert second.alive()
         second.close()
         assert not near_sshd.listening(forward.local_port)
@@ -194,6 +196,7 @@ def kept(forward: Forward) -> Iterator[list[str]]:
     said: list[str] = []
     keeper = threading.Thread(target=forward.keep, args=(stop, said.append))
     keeper.start()
+    wait_for("the far side to be watched", forward.alive)
     yield said
     stop.set()
     keeper.join(20)

@@ -32,7 +32,6 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
     if args.port:
         require_free(args.port)
     connection = Connection(endpoint.ssh)
-    connection.open()
     with contextlib.ExitStack() as stack:
         forward = open_forward(endpoint, connection, store, wanted=args.port)
         stack.callback(forward.close)
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
 def open_forward(endpoint: Endpoint, connection: Connection, store: Store, *, wanted: int | None) -> Forward:
     """Open the forward on the wanted port, else on the last one, else on a free one."""
     last = store.last_port(endpoint.name)
-    if last:
+    if last and free_port(last) != last:
         # An earlier session that was killed leaves its forward in the master.
         close_port(connection, endpoint, last)
     forward = Forward(endpoint, wanted or free_port(last), connection=connection)
