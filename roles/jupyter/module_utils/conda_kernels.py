@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -63,6 +64,15 @@ def planned_variables(environment: Environment, file: str | None) -> tuple[str, 
     if not file or not environment.exists or not environment.marker:
         return before, before
     return before, systemd_variables(activation_variables(environment.path, os.environ))
+
+
+def revision_with(environment: Environment, file: str | None) -> str:
+    """Return a word that changes with the packages and the variables; empty while it is unknown."""
+    known = str(environment.marker.get("revision", ""))
+    if known and file:
+        _, variables = planned_variables(environment, file)
+        known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
+    return known
 
 
 def kernelspec(environment: Path, display_name: str, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -626,6 +626,8 @@ def main() -> None:
         result = run(module)
     except RefusedError as refusal:
         module.fail_json(msg=f"{os.uname().nodename}: {refusal}.")
+    if result["backups"]:
+        module.warn(result["msg"])
     module.exit_json(**result)
 
 
