@@ -40,9 +40,7 @@ def parser() -> Parser:
     )
     lock.set_defaults(diff=False)
 
-    upgrade = verb(
-        verbs, "upgrade", "build what the locks ask for beside what runs, try it, switch; one account first"
-    )
+    upgrade = verb(verbs, "upgrade", "build what the locks ask for beside what runs, try it, switch; one account first")
     rollback = verb(verbs, "rollback", "switch back to the environment before the last upgrade")
     for made in (upgrade, rollback):
         made.add_argument("hosts", nargs="*", metavar="HOST", help="inventory name or pattern, or [user@]host[:port]")

@@ -269,9 +269,9 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     for jupyter in [Environment(generations.current(name), base), *generations.of(name, base)]:
         targets = kernels_of(jupyter.path)
         for folder, target in targets.items():
-            gone += [folder, *_removable(Environment(target, base), base)]
+            gone += [folder, *(_removable(Environment(target, base), base) if target else [])]
         gone += _removable(jupyter, base)
-        ours += [jupyter.path, *targets.values()]
+        ours += [jupyter.path, *filter(None, targets.values())]
     if name.is_symlink():
         gone.append(name)
         ours.append(name)
