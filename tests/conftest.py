@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.machines import ROOT, Lab
+from tests.machines import made_lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LAB_DIRECTORY = ROOT / ".lab" / "test"
+    from playwright.sync_api import Browser, BrowserContext
+
+    from tests.machines import Lab
+
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+CHROMIUM += ["--disable-component-update", "--disable-sync"]
 
 # Under nohup it is ignored, and every program hands that on to those it starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -35,23 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The lab of the tests; NBFLEET_KEEP_LAB=1 leaves it running for the next session."""
-    environment = os.environ | {
-        "NBFLEET_LAB": "test",
-        "NBFLEET_LAB_DIR": str(LAB_DIRECTORY),
-        "NBFLEET_STATE_DIR": str(LAB_DIRECTORY / "state"),
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(LAB_DIRECTORY / "molecule"),
-        "ANSIBLE_FORCE_COLOR": "0",
-        "NO_COLOR": "1",
-    }
-    lab = Lab(LAB_DIRECTORY, environment)
-    created = lab.run("ansible-playbook", "molecule/shared/create.yml")
-    assert created.code == 0, created.out + created.err
-    yield lab
-    if not os.environ.get("NBFLEET_KEEP_LAB"):
-        lab.nbfleet("disconnect")
-        destroyed = lab.run("ansible-playbook", "molecule/shared/destroy.yml")
-        shutil.rmtree(LAB_DIRECTORY, ignore_errors=True)
-        assert destroyed.code == 0, destroyed.out + destroyed.err
+    with made_lab("test") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +61,23 @@ def connect(provisioned: Lab) -> Callable[[str], dict[str, Any]]:
         return opened
 
     return open_forward
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser without a past."""
+    context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -105,3 +106,26 @@ class Lab:
         machines = json.loads((self.directory / "lab.json").read_text())["machines"]
         container = next(one["container"] for one in machines if one["name"] == machine)
         return self.run("podman", "exec", container, "sh", "-c", script)
+
+
+@contextlib.contextmanager
+def made_lab(name: str) -> Iterator[Lab]:
+    """Make a lab of a name in molecule/shared/vars/lab.yml; it is removed at the end, but for NBFLEET_KEEP_LAB=1."""
+    directory = ROOT / ".lab" / name
+    environment = os.environ | {
+        "NBFLEET_LAB": name,
+        "NBFLEET_LAB_DIR": str(directory),
+        "NBFLEET_STATE_DIR": str(directory / "state"),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(directory / "molecule"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "NO_COLOR": "1",
+    }
+    lab = Lab(directory, environment)
+    created = lab.run("ansible-playbook", "molecule/shared/create.yml")
+    assert created.code == 0, created.out + created.err
+    yield lab
+    if not os.environ.get("NBFLEET_KEEP_LAB"):
+        lab.nbfleet("disconnect")
+        destroyed = lab.run("ansible-playbook", "molecule/shared/destroy.yml")
+        shutil.rmtree(directory, ignore_errors=True)
+        assert destroyed.code == 0, destroyed.out + destroyed.err

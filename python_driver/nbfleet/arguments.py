@@ -40,6 +40,20 @@ def parser() -> Parser:
     )
     lock.set_defaults(diff=False)
 
+    upgrade = verb(verbs, "upgrade", "build what the locks ask for beside what runs, try it, switch; one account first")
+    rollback = verb(verbs, "rollback", "switch back to the environment before the last upgrade")
+    for made in (upgrade, rollback):
+        made.add_argument("hosts", nargs="*", metavar="HOST", help="inventory name or pattern, or [user@]host[:port]")
+        add_run(made)
+        made.add_argument("--check", action="store_true", help="change nothing, only predict")
+        made.add_argument("--diff", action="store_true", help="show what changes inside files")
+        made.add_argument(
+            "--when",
+            choices=["idle", "now", "at-restart"],
+            default="idle",
+            help="restart when no kernel computes, now, or leave that to the next start (%(default)s)",
+        )
+
     connect = verb(verbs, "connect", "open an account's Jupyter in the browser")
     connect.add_argument("host", metavar="HOST")
     add_connect(connect)
@@ -65,7 +79,8 @@ def parser() -> Parser:
     remove = verb(verbs, "remove", "take back what nbfleet made on accounts; notebooks stay")
     remove.add_argument("hosts", nargs="+", metavar="HOST")
     add_run(remove)
-    remove.add_argument("--check", action="store_true", help="change nothing, only predict")
+    remove.add_argument("--check", "--dry-run", action="store_true", help="change nothing, only list what would go")
+    remove.add_argument("--keep-conda", action="store_true", help="conda and the user's environments stay")
     remove.add_argument("--diff", action="store_true", help="show what changes inside files")
     remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
 

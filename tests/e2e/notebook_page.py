@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 
 # A busy machine takes its time; what is there is found at once.
@@ -93,6 +93,14 @@ class Tree:
     def _context(self, name: str, entry: str | re.Pattern[str]) -> None:
         self.file(name).click(button="right")
         self.page.get_by_role("menuitem", name=entry).first.click()
+
+
+def open_tree(context: BrowserContext, url: str) -> Tree:
+    """Open the URL that the driver printed; the page must ask for nothing."""
+    tree = Tree(context.new_page())
+    tree.page.goto(re.sub(r"/(lab|tree)?\?token=", "/tree?token=", url))
+    tree.expect_open()
+    return tree
 
 
 def run_cell(page: Page, number: int, code: str) -> str:

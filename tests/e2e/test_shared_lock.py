@@ -58,7 +58,7 @@ class Shared:
 def shared(provisioned: Lab, tmp_path_factory: pytest.TempPathFactory) -> Shared:
     made = Shared(provisioned, tmp_path_factory.mktemp("controller") / "locks")
     for node in NODES:
-        provisioned.on(node, "rm -rf miniconda3/envs/shared miniconda3/.nbfleet-*shared*")
+        provisioned.on(node, "rm -rf miniconda3/envs/shared* miniconda3/.nbfleet-*shared*")
     done = made.site()
     assert done.code == 0, done.out[-4000:]
     # One solve, one lock, and all from it in the same run.
@@ -152,7 +152,7 @@ def test_without_a_folder_for_locks_each_account_solves_with_a_warning(shared: S
     alone = Shared(shared.lab, tmp_path / "file" / "locks")
     alone.wishes["jupyter_environment"] = "{{ miniconda_prefix }}/envs/alone"
     done = alone.site()
-    shared.lab.on(",".join(NODES), "rm -rf miniconda3/envs/alone")
+    shared.lab.on(",".join(NODES), "rm -rf miniconda3/envs/alone*")
     assert done.code == 0, done.out[-4000:]
     assert "each account solves for itself" in " ".join((done.out + done.err).split())
 

@@ -95,6 +95,7 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "linker_sha256": "",
         "keep": "",
         "update": [],
+        "generations": False,
         **params,
     }
     act = conda.ensure_absent if given.pop("state", "present") == "absent" else conda.ensure_present

@@ -6,12 +6,13 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 FILE = Path(__file__).parents[2] / "roles" / "shell_profile" / "library" / "shell_block.py"
@@ -21,6 +22,10 @@ assert spec.loader is not None
 shell_block: Any = importlib.util.module_from_spec(spec)
 sys.modules["shell_block"] = shell_block
 spec.loader.exec_module(shell_block)
+
+# A busy machine is no defect.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 BLOCK: bytes = shell_block.block_for("bash", "/home/robert/miniconda3")
 OTHER_BLOCK: bytes = shell_block.block_for("bash", "/data/robert/conda")
@@ -120,6 +125,68 @@ def test_what_others_write_around_the_block_survives_removal(
     record = record_of(b"".join(text))
     edited = b"".join([*top, record.after, *end])
     assert shell_block.unapply(edited, record) == b"".join([*top, *text, *end])
+
+
+# Whatever a person may write that is no mark of ours or conda's: any bytes, any endings, also none at the end.
+anybody_s = st.lists(
+    st.tuples(st.binary(max_size=12), st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n", b""])).map(b"".join), max_size=5
+).map(lambda parts: b"".join(parts).replace(b"#", b"%"))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("apply"), st.sampled_from([BLOCK, OTHER_BLOCK])),
+        st.tuples(st.sampled_from(["top", "above", "below", "end", "cut"]), anybody_s),
+    ),
+    max_size=6,
+)
+
+
+def edited(text: bytes, where: str, new: bytes) -> bytes:
+    """Do what a person does to a file: lines at its ends, or just above or below our block; the first line cut out."""
+    begin, end = text.find(shell_block.BEGIN), text.find(shell_block.END) + len(shell_block.END) + 1
+    if where == "cut":
+        line = text.find(b"\n") + 1
+        return text[line:] if 0 < line <= begin or begin < 0 else text
+    if begin < 0:
+        return new + text
+    place = {"top": 0, "above": begin, "below": end, "end": len(text)}[where]
+    if place == len(text) and not text.endswith(b"\n"):
+        new = b"\n" + new
+    return text[:place] + new + (b"" if place == len(text) or new.endswith(b"\n") else b"\n") + text[place:]
+
+
+def without_block(text: bytes) -> bytes:
+    """Cut our block out of a file that holds one, and nothing else like it."""
+    begin = text.find(shell_block.BEGIN)
+    return text if begin < 0 else text[:begin] + text[text.find(shell_block.END) + len(shell_block.END) + 1 :]
+
+
+@example(b"no end", [("apply", BLOCK), ("above", b"x")])
+@given(anybody_s, steps)
+def test_whatever_others_write_between_our_runs_is_all_that_is_left(
+    text: bytes, order: list[tuple[str, bytes]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file, record = Path(folder, "start"), None
+        file.write_bytes(text)
+        for number, (what, new) in enumerate([*order, ("apply", BLOCK)]):
+            if what != "apply":
+                # A last line like no other: else a line above the block may be the one that had no end, or not.
+                head, newline, last = new.rpartition(b"\n")
+                file.write_bytes(edited(file.read_bytes(), what, head + newline + f"{number}:".encode() + last))
+            elif change := shell_block.plan_present(file, new, record):
+                record = change.record
+                file.write_bytes(change.becomes)
+        final = file.read_bytes()
+        change = shell_block.plan_absent(file, record)
+        left = final if change is None else change.becomes or b""
+        # The newline that we put behind a last line without one is ours as long as that line is the last one.
+        assert left in (without_block(final), without_block(final)[:-1])
+        joined = final.endswith(BLOCK.replace(shell_block.BEGIN, shell_block.BEGIN + shell_block.JOINED))
+        assert record is not None
+        kept = final[: final.find(shell_block.BEGIN)].splitlines(keepends=True)
+        was_last = (record.before or b"").splitlines(keepends=True)
+        if not joined or not kept or not was_last or was_last[-1] + b"\n" != kept[-1]:
+            assert left == without_block(final)
 
 
 @given(own_lines)

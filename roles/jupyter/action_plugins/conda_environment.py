@@ -289,8 +289,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         written = ""
         lock = str(self._asked.get("lock") or "")
         counts = digest(lock)
-        if self._place and not lock and self._asked.get("state", "present") == "present":
-            place = Path(self._place)
+        state, place = self._asked.get("state", "present"), Path(self._place)
+        if state == "beside" and not lock:
+            lock = read(place) if self._place else ""
+            if not lock:
+                raise AnsibleActionFail(
+                    f"There is no lock to upgrade {self._asked['environment']} to; make one with nbfleet lock."
+                )
+            counts = digest(lock)
+        elif self._place and not lock and state == "present":
             stands = self._stands()
             if stands != "other":
                 lock, written = self._automatic(place, absent=stands == "absent")

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils import conda_generations as generations
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by
-from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables
+from ansible.module_utils.conda_beside import Extras, settle
+from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables, revision_with
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
+from ansible.module_utils.conda_locks import word
 from ansible.module_utils.conda_records import LOCK, Environment, write
 from ansible.module_utils.conda_run import one_at_a_time
 from ansible.module_utils.conda_solve import solve
@@ -95,12 +98,27 @@ options:
     type: list
     elements: str
     default: []
+  generations:
+    description: Make a new environment beside its name, which becomes a link, so that another one can take its place.
+    type: bool
+    default: false
+  leave:
+    description: With V(beside), packages that a person added and that are not carried over, V(*) for all.
+    type: list
+    elements: str
+    default: []
+  running_stays:
+    description: With V(beside), whether what runs from the present environment will go on after the switch.
+    type: bool
+    default: false
   state:
     description:
+      - With V(beside), a new generation of the environment is built as O(lock) says, with what a person added to the
+        present one; nothing is switched. Nothing is built where the present one is as the lock says.
       - With V(absent), environments that this module made are removed, with the kernels registered in them.
       - With V(solved), nothing is changed; the answer is the lock of what a new environment would get.
     type: str
-    choices: [present, absent, solved]
+    choices: [present, beside, absent, solved]
     default: present
 author: nbfleet
 attributes:
@@ -120,6 +138,20 @@ RETURN = r"""
 missing:
   description: The specs that were not met before.
   returned: state is present
+  type: list
+  elements: str
+environment:
+  description: The folder of the environment; with generations, where its name leads.
+  returned: state is present or beside
+  type: str
+carried:
+  description: What a person had added and the new environment has, too.
+  returned: state is beside
+  type: list
+  elements: str
+left:
+  description: What a person had added with pip and the new environment has by a package of the lock.
+  returned: state is beside
   type: list
   elements: str
 removed:
@@ -152,10 +184,18 @@ revision:
 
 def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Bring the environment, its variables file and its kernelspec to what was asked for."""
-    base = Path(params["conda_prefix"])
-    environment = Environment(Path(params["environment"]), base)
+    base, name = Path(params["conda_prefix"]), Path(params["environment"])
+    environment = Environment(generations.place(name, base) if params["generations"] else name, base)
+    if params["lock"] and environment.marker.get("refused") == word(params["lock"]):
+        # Somebody went back from that lock; another one, or an upgrade, ends it.
+        params = {**params, "lock": ""}
     plan = decide_by(environment, params)
     outcome, diffs = Outcome(), []
+    if generations.current(name) != environment.path:
+        after = f"{name} -> {environment.path}\n"
+        diffs.append({"before_header": str(name), "after_header": str(name), "before": "", "after": after})
+        if not check_mode:
+            generations.point(name, environment.path)
     if plan.how:
         header = f"{environment.path} (packages)"
         diffs.append({"before_header": header, "after_header": header, "before": plan.before, "after": plan.after})
@@ -166,6 +206,8 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             if plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base):
                 return {"changed": True, "linker_missing": True, "missing": plan.wanting, "diff": diffs}
             outcome = carry_out(environment, params)
+    if environment.path != name and environment.marker and not check_mode:
+        generations.belongs(name, environment.path, base)
     before, after = planned_variables(environment, params["variables_file"])
     if before != after:
         # Variables may hold secrets of the site: their names are enough for a diff.
@@ -181,12 +223,33 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         if not check_mode:
             write(file, after, 0o644)
     # A repair brings back the very packages, so the revision stays.
-    known = "" if check_mode and (plan.wanting or plan.gone) else environment.marker.get("revision", "")
-    if known and params["variables_file"]:
-        _, variables = planned_variables(environment, params["variables_file"])
-        known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
+    known = "" if check_mode and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
-    return {**answer, **outcome._asdict(), "linker_missing": False}
+    return {**answer, **outcome._asdict(), "linker_missing": False, "environment": str(environment.path)}
+
+
+def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Build what the lock asks for beside the present environment, with what a person added to that."""
+    base, name = Path(params["conda_prefix"]), Path(params["environment"])
+    generations.require_switchable(name, base, running_stays=params["running_stays"])
+    now = Environment(generations.current(name), base)
+    plan = decide_by(now, params)
+    if not plan.how:
+        return {"changed": False, "environment": str(now.path)}
+    extras = Extras.of(now, params["lock"], params["leave"])
+    diff = {"before_header": str(name), "after_header": str(name), "before": plan.before, "after": plan.after}
+    answer = {"changed": True, "carried": extras.names, "left": [], "diff": [diff]}
+    if check_mode:
+        return {**answer, "environment": str(generations.fresh(name))}
+    for one in generations.unused(name, base):
+        generations.drop(one)
+    path = generations.fresh(name)
+    asked = {**params, "environment": str(path), "generations": False, "variables_file": None}
+    built = ensure_present({**asked, "lock": extras.with_lock(params["lock"])}, check_mode=False)
+    if built["linker_missing"]:
+        return built
+    left = settle(Environment(path, base), now, name, extras, params["variables_file"])
+    return {**built, **answer, "left": left}
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
@@ -200,25 +263,30 @@ def _names(text: str) -> str:
 
 def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Remove what we made: kernelspecs, their environments, the environment itself."""
-    base = Path(params["conda_prefix"])
-    jupyter = Environment(Path(params["environment"]), base)
+    base, name = Path(params["conda_prefix"]), Path(params["environment"])
     gone: list[Path] = []
-    targets = kernels_of(jupyter.path)
-    for folder, target in targets.items():
-        gone += [folder, *_removable(Environment(target, base), base)]
-    gone += _removable(jupyter, base)
+    ours: list[Path] = []
+    for jupyter in [Environment(generations.current(name), base), *generations.of(name, base)]:
+        targets = kernels_of(jupyter.path)
+        for folder, target in targets.items():
+            gone += [folder, *(_removable(Environment(target, base), base) if target else [])]
+        gone += _removable(jupyter, base)
+        ours += [jupyter.path, *filter(None, targets.values())]
+    if name.is_symlink():
+        gone.append(name)
+        ours.append(name)
     if params["variables_file"]:
         gone.append(Path(params["variables_file"]))
-    gone = [path for path in dict.fromkeys([*gone, base / LOCK, base / HOUSE]) if path.exists()]
+    gone = [path for path in dict.fromkeys([*gone, base / LOCK, base / HOUSE]) if os.path.lexists(path)]
     if gone and not check_mode:
         with one_at_a_time(base, seconds=params["timeout"]) if base.is_dir() else contextlib.nullcontext():
             for path in gone:
-                if path.is_dir():
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
     diff = {"before": "".join(f"{path}\n" for path in gone), "after": ""}
-    removed = [str(path) for path in gone if path in (jupyter.path, *targets.values())]
+    removed = [str(path) for path in gone if path in ours]
     return {"changed": bool(gone), "removed": removed, "diff": [diff] if gone else []}
 
 
@@ -249,13 +317,17 @@ def main() -> None:
             "linker_sha256": {"type": "str", "default": ""},
             "keep": {"type": "str", "default": ""},
             "update": {"type": "list", "elements": "str", "default": []},
-            "state": {"type": "str", "choices": ["present", "absent", "solved"], "default": "present"},
+            "generations": {"type": "bool", "default": False},
+            "leave": {"type": "list", "elements": "str", "default": []},
+            "running_stays": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["present", "beside", "absent", "solved"], "default": "present"},
         },
         required_by={"kernel_for": ["kernel_name"]},
         supports_check_mode=True,
     )
     acts: dict[str, Callable[..., dict[str, Any]]] = {
         "present": ensure_present,
+        "beside": ensure_beside,
         "absent": ensure_absent,
         "solved": ensure_solved,
     }

@@ -72,6 +72,7 @@ class _Work:
         environment, plan = self._environment, self._plan
         made = self._fresh or bool(environment.marker.get("made"))
         ours = set(environment.marker.get("packages", []))
+        place = {key: value for key, value in environment.marker.items() if key in ("name", "left", "aside")}
         outcome = self._by_linker() if plan.how == "explicit" else Outcome()
         if not outcome.linked_by:
             self._by_conda()
@@ -82,6 +83,7 @@ class _Work:
         else:
             ours |= after.keys() - self._before.keys()
         note = {
+            **place,
             "version": 1,
             "made": made,
             "specs": list(self._params["specs"]),

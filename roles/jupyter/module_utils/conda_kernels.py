@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -65,6 +66,15 @@ def planned_variables(environment: Environment, file: str | None) -> tuple[str, 
     return before, systemd_variables(activation_variables(environment.path, os.environ))
 
 
+def revision_with(environment: Environment, file: str | None) -> str:
+    """Return a word that changes with the packages and the variables; empty while it is unknown."""
+    known = str(environment.marker.get("revision", ""))
+    if known and file:
+        _, variables = planned_variables(environment, file)
+        known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
+    return known
+
+
 def kernelspec(environment: Path, display_name: str, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the kernel.json by which another environment's Jupyter starts this environment's kernel.
 
@@ -87,21 +97,31 @@ def kernelspec(environment: Path, display_name: str, variables: Mapping[str, str
     return {**found, "argv": argv, "display_name": display_name, "env": env, "metadata": metadata}
 
 
+def kernel_file(jupyter: Path, name: str) -> tuple[Path, str]:
+    """Return the kernel.json of that name in Jupyter's environment, and what it holds.
+
+    Raises:
+        Refusal: The name is none, or another hand registered a kernel of that name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise Refusal(f"the kernel name '{name}' is none; use letters, digits, dots, dashes and underscores")
+    file = jupyter / "share" / "jupyter" / "kernels" / name.lower() / "kernel.json"
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    if before and '"nbfleet"' not in before:
+        raise Refusal(f"{file} was not made by nbfleet; give the kernel another name")
+    return file, before
+
+
 def planned_kernel(environment: Environment, params: Mapping[str, Any]) -> tuple[Path | None, str, str]:
     """Return the kernel.json's place, what it holds and what it should hold.
 
     Raises:
-        Refusal: Another hand registered a kernel of that name.
+        Refusal: See `kernel_file`; or there is no kernel in the environment.
     """
     if not params["kernel_for"]:
         return None, "", ""
     name = params["kernel_name"] or ""
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        raise Refusal(f"the kernel name '{name}' is none; use letters, digits, dots, dashes and underscores")
-    file = Path(params["kernel_for"]) / "share" / "jupyter" / "kernels" / name.lower() / "kernel.json"
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
-    if before and '"nbfleet"' not in before:
-        raise Refusal(f"{file} was not made by nbfleet; give the kernel another name")
+    file, before = kernel_file(Path(params["kernel_for"]), name)
     if not environment.exists:
         return file, before, before or "{}\n"
     variables = activation_variables(environment.path, os.environ)
@@ -110,12 +130,11 @@ def planned_kernel(environment: Environment, params: Mapping[str, Any]) -> tuple
     return file, before, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
 
 
-def kernels_of(jupyter: Path) -> dict[Path, Path]:
-    """Return the folder of each kernelspec that we registered, with the environment it starts."""
+def kernels_of(jupyter: Path) -> dict[Path, Path | None]:
+    """Return the folder of each kernelspec that we registered, with the environment it starts; None for a program."""
     found = {}
     for file in sorted((jupyter / "share" / "jupyter" / "kernels").glob("*/kernel.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found[file.parent] = Path(
-                json.loads(file.read_text(encoding="utf-8"))["metadata"]["nbfleet"]["environment"]
-            )
+            environment = json.loads(file.read_text(encoding="utf-8"))["metadata"]["nbfleet"].get("environment")
+            found[file.parent] = Path(environment) if environment else None
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,11 @@ def explicit_text(records: Iterable[Mapping[str, Any]], here: str) -> str:
         depends += map(str, record.get("depends") or [])
     glibc = glibc_of(depends)
     return "".join([f"# platform: {here}\n", f"# glibc: {glibc}\n" if glibc else "", "@EXPLICIT\n", *lines])
+
+
+def word(text: str) -> str:
+    """Return a word that changes with a lock, the same as the role's variables work out; empty for none."""
+    return hashlib.sha256(text.rstrip().encode()).hexdigest()[:12] if text else ""
 
 
 def lock_packages(text: str) -> list[Package]:

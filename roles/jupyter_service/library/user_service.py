@@ -47,6 +47,15 @@ options:
     type: list
     elements: str
     default: []
+  guard:
+    description: Command that ends with 0 when a running service may be restarted; its last words say why not.
+    type: list
+    elements: str
+    default: []
+  stays:
+    description: Whether a running service goes on as it is; it counts as started from the present O(files) then.
+    type: bool
+    default: false
   linger:
     description: Whether the user's services have to run without a login.
     type: bool
@@ -112,7 +121,9 @@ def fingerprint(files: Sequence[str]) -> str:
     return whole.hexdigest()
 
 
-def needed(unit: Mapping[str, str], *, linger: bool, lingers: bool, stale: bool, restart: bool) -> list[str]:
+def needed(
+    unit: Mapping[str, str], *, linger: bool, lingers: bool, stale: bool, restart: bool, stays: bool = False
+) -> list[str]:
     """Return what has to be done, in order, from what the user manager says about the unit."""
     running = unit.get("ActiveState") == "active"
     steps = ["linger"] if linger and not lingers else []
@@ -121,7 +132,7 @@ def needed(unit: Mapping[str, str], *, linger: bool, lingers: bool, stale: bool,
     if not running:
         steps.append("start")
     elif stale or restart:
-        steps.append("restart")
+        steps.append("leave running" if stays else "restart")
     return steps
 
 
@@ -234,6 +245,17 @@ class Manager:
                 self.journal(time.time() - 600)[-15:],
             )
 
+    def ask(self, command: Sequence[str]) -> None:
+        """Run the command that says whether the service may be restarted.
+
+        Raises:
+            Refusal: It may not.
+        """
+        status, out, said = self.call(*command, seconds=self.seconds)
+        if status != 0:
+            lines = (said or out).splitlines()
+            raise Refusal(f"the service {self.name} was not restarted: {lines[-1] if lines else f'status {status}'}")
+
     def enable_linger(self, record: Path) -> None:
         """Let the user's services run without a login, and wait until its manager answers.
 
@@ -286,9 +308,11 @@ def ensure(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     if params["started_from"] and unit.get("ActiveState") == "active":
         noted = Path(params["started_from"])
         stale |= (noted.read_text(encoding="utf-8") if noted.is_file() else "") != fingerprint(params["files"])
-    wants = {"linger": params["linger"], "lingers": lingers, "stale": stale}
+    wants = {"linger": params["linger"], "lingers": lingers, "stale": stale, "stays": params["stays"]}
     steps = needed(unit, **wants, restart=params["state"] == "restarted")
     if not check_mode:
+        if "restart" in steps and params["guard"]:
+            manager.ask(params["guard"])
         if "linger" in steps:
             manager.enable_linger(record)
         unit = unit or manager.unit()
@@ -302,6 +326,8 @@ def ensure(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
             manager.systemctl("enable", params["name"])
         for verb in {"start", "restart"} & set(steps):
             manager.start(verb)
+        if "leave running" in steps:
+            Path(params["started_from"]).write_text(fingerprint(params["files"]), encoding="utf-8")
         if params["proof"]:
             manager.prove(params["proof"])
     return {"changed": bool(steps), "done": steps}
@@ -329,6 +355,8 @@ def main() -> None:
             "renewed": {"type": "bool", "default": False},
             "started_from": {"type": "path"},
             "proof": {"type": "list", "elements": "str", "default": []},
+            "guard": {"type": "list", "elements": "str", "default": []},
+            "stays": {"type": "bool", "default": False},
             "linger": {"type": "bool", "default": True},
             "linger_record": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 180},

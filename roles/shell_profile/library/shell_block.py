@@ -247,12 +247,18 @@ def apply(text: bytes, block: bytes) -> Applied:
     return Applied(b"".join(out), tuple(pieces))
 
 
-def strip(text: bytes) -> bytes:
-    """Return `text` without our blocks and without the newline that we put before one."""
+def strip(text: bytes, joined_to: bytes | None = None) -> bytes:
+    """Return `text` without our blocks and without the newline that we put before one.
+
+    Args:
+        text: A start file.
+        joined_to: The line that got the newline, where that is known: behind any other one it is not ours.
+    """
     lines, kinds, joined = _sort(text)
     kept = [line for line, kind in zip(lines, kinds) if kind not in {"own", "stray"}]  # noqa: B905
     last = max((number for number, kind in enumerate(kinds) if kind not in {"own", "stray"}), default=-1)
-    if joined and kept and "own" in kinds[last + 1 :] and kept[-1].endswith(b"\n"):
+    still_last = kept and "own" in kinds[last + 1 :] and kept[-1].endswith(b"\n")
+    if joined and still_last and joined_to in (None, kept[-1]):
         kept[-1] = kept[-1][:-1]
     return b"".join(kept)
 
@@ -291,7 +297,7 @@ def unapply(text: bytes, record: Record | None) -> bytes:
             if result and not result[-1].endswith(b"\n"):
                 result[-1] += b"\n"
             result.append(inserted)
-    return strip(b"".join(result))
+    return strip(b"".join(result), _lines(record.after.partition(BEGIN)[0] or b"\n")[-1])
 
 
 def was_edited_inside(text: bytes, record: Record | None) -> bool:
@@ -620,6 +626,8 @@ def main() -> None:
         result = run(module)
     except RefusedError as refusal:
         module.fail_json(msg=f"{os.uname().nodename}: {refusal}.")
+    if result["backups"]:
+        module.warn(result["msg"])
     module.exit_json(**result)
 
 

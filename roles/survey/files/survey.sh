@@ -47,7 +47,7 @@ stands() {
     link) readlink "$2" ;;
     exists) [ -e "$2" ] && echo yes ;;
     tree)
-      [ -d "$2" ] && find "$2" \( -path "$2/envs" -o -path "$2/pkgs" -o -name __pycache__ \) -prune -o \
+      [ -d "$2" ] && find -H "$2" \( -path "$2/envs" -o -path "$2/pkgs" -o -name __pycache__ \) -prune -o \
         \( -type f -o -type l \) ! -name '*.pyc' ! -name 'history' -printf '%P %s %m %T@\n' | sort | sha256sum | cut -c1-64
       ;;
   esac || echo gone
