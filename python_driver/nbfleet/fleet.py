@@ -70,6 +70,8 @@ def written_inventory(accounts: dict[str, Reach], locks: Path) -> Iterator[Path]
             "ansible_port": reach.port,
             "ansible_ssh_private_key_file": reach.key,
             "ansible_ssh_common_args": reach.args,
+            "ansible_become": bool(reach.identity),
+            "ansible_become_user": reach.become,
         }
         hosts[name] = {key: value for key, value in words.items() if value}
     with converge.private_folder() as folder:
