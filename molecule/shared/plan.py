@@ -308,6 +308,8 @@ def describe(lab: Lab, standin: Json) -> Json:
                 "suite": machine["suite"],
                 "port": machine["port"],
                 "users": machine["users"],
+                "admin": machine.get("admin", ""),
+                "targets": machine.get("targets", {}),
                 "addresses": addresses,
                 "address": addresses["inner"],
             }

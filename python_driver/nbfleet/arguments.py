@@ -104,7 +104,14 @@ def verb(verbs: argparse._SubParsersAction[Parser], name: str, says: str) -> Par
 
 def add_run(into: Parser) -> None:
     """Add what all runs of a playbook share."""
-    into.add_argument("-i", "--inventory", metavar="FILE", help="inventory (inventory/hosts.yml)")
+    into.add_argument(
+        "-i",
+        "--inventory",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="inventory (inventory/hosts.yml); may be given more than once",
+    )
     into.add_argument("-J", "--jump", metavar="[USER@]HOST[:PORT]", help="bastion, for hosts named on the spot")
     into.add_argument("-F", "--ssh-config", metavar="FILE", help="SSH configuration instead of your own")
     into.add_argument("--forks", type=int, metavar="N", help="accounts at once (as many as there are, at most 50)")

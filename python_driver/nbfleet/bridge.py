@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shlex
 import signal
 import sys
 import time
@@ -46,7 +45,7 @@ def start(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
         return
     text = base64.b64encode(zlib.compress(Path(__file__).with_name("carry.py").read_bytes(), 9)).decode()
     place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
-    far = shlex.join(["sh", "-c", _FAR, text, place or "", endpoint.unit])
+    far = connection.command(["sh", "-c", _FAR, text, place or "", endpoint.unit])
     near = [sys.executable, "-P", "-m", "nbfleet.carry", "near", str(local_port)]
     with path.open("w") as record:
         fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,6 +26,8 @@ from nbfleet.signals import own_signals
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    Inventory = Path | Sequence[Path]
+
 GRACE = 0.8  # seconds that ansible-playbook has to end by itself after Ctrl-C
 
 
@@ -54,17 +56,17 @@ class Run:
     stopped: bool
 
 
-def converge(inventory: Path, playbook: str, options: Options, *, watch: Watch) -> Run:
-    """Run one of our playbooks on the accounts of an inventory.
+def converge(inventory: Inventory, playbook: str, options: Options, *, watch: Watch) -> Run:
+    """Run one of our playbooks on the accounts of an inventory, which may be several files.
 
     Nothing of it stays on this computer: the runner's folder is private and removed at the end.
 
     Raises:
         SetupError: Ansible refused before the first task: inventory, limit, syntax.
     """
-    if not inventory.exists():
+    for absent in (path for path in files(inventory) if not path.exists()):
         raise SetupError(
-            f"There is no inventory {inventory}.",
+            f"There is no inventory {absent}.",
             hint="Copy inventory/hosts.example.yml and edit it, or name the account: nbfleet up user@host.",
         )
     with private_folder() as folder:
@@ -85,7 +87,12 @@ def converge(inventory: Path, playbook: str, options: Options, *, watch: Watch) 
     return Run(list(progress.accounts.values()), endpoints, stopped)
 
 
-def reaches(inventory: Path, names: Sequence[str], *, environment: Mapping[str, str]) -> dict[str, Reach]:
+def files(inventory: Inventory) -> list[Path]:
+    """Return the files of an inventory."""
+    return [inventory] if isinstance(inventory, Path) else list(inventory)
+
+
+def reaches(inventory: Inventory, names: Sequence[str], *, environment: Mapping[str, str]) -> dict[str, Reach]:
     """Return how the inventory says that accounts are reached, rendered by Ansible; connects to none of them."""
     words = {
         "host": "{{ ansible_host | default(inventory_hostname) }}",
@@ -117,7 +124,7 @@ def reaches(inventory: Path, names: Sequence[str], *, environment: Mapping[str, 
 
 
 def play(
-    playbook: Path, inventory: Path, options: Options, variables: dict[str, Any], folder: Path, watch: Watch
+    playbook: Path, inventory: Inventory, options: Options, variables: dict[str, Any], folder: Path, watch: Watch
 ) -> tuple[Progress, bool, int]:
     """Run a playbook by ansible-runner; return its progress, whether it was stopped, and Ansible's exit status."""
     progress, kill = Progress(), threading.Event()
@@ -140,7 +147,7 @@ def play(
             private_data_dir=str(folder),
             project_dir=str(content.checkout() or Path.cwd()),
             playbook=str(playbook),
-            inventory=str(inventory.absolute()),
+            inventory=[str(path.absolute()) for path in files(inventory)],
             limit=limit(options, folder),
             tags="all,endpoint",  # the hand-over runs only when asked for
             forks=options.forks,

@@ -23,6 +23,7 @@ class Reach:
         port: Port, or None likewise.
         key: Private key file, or None.
         args: Further ssh arguments as one string, such as `-F FILE -o ProxyJump=bianca@bastion:22522`.
+        become: Whom the login, an admin's, becomes by sudo; None where the login is the account's own.
     """
 
     host: str
@@ -30,6 +31,7 @@ class Reach:
     port: int | None = None
     key: str | None = None
     args: str = ""
+    become: str | None = None
 
     @property
     def config(self) -> str | None:
@@ -47,6 +49,13 @@ class Reach:
         if self.user:
             options += ["-l", self.user]
         return options
+
+    @property
+    def identity(self) -> list[str]:
+        """The words before a command that make it the account's own, without what leads to the admin's own services."""
+        if not self.become or self.become == self.user:
+            return []
+        return ["sudo", "-n", "-H", "-u", self.become, "env", "-u", "XDG_RUNTIME_DIR", "-u", "DBUS_SESSION_BUS_ADDRESS"]
 
     @property
     def title(self) -> str:
@@ -103,7 +112,9 @@ class Endpoint:
         try:
             fields = {key: data[key] for key in cls.__dataclass_fields__ if key != "ssh"}
             ssh = data["ssh"]
-            reach = Reach(ssh["host"], ssh["user"], number(ssh["port"]), ssh["key"], ssh["args"] or "")
+            reach = Reach(
+                ssh["host"], ssh["user"], number(ssh["port"]), ssh["key"], ssh["args"] or "", ssh.get("become") or None
+            )
             return cls(ssh=reach, **{**fields, "uid": int(fields["uid"]), "port": number(fields["port"])})
         except (KeyError, TypeError, ValueError) as error:
             raise SetupError(

@@ -70,6 +70,8 @@ def written_inventory(accounts: dict[str, Reach], locks: Path) -> Iterator[Path]
             "ansible_port": reach.port,
             "ansible_ssh_private_key_file": reach.key,
             "ansible_ssh_common_args": reach.args,
+            "ansible_become": bool(reach.identity),
+            "ansible_become_user": reach.become,
         }
         hosts[name] = {key: value for key, value in words.items() if value}
     with converge.private_folder() as folder:
@@ -80,8 +82,8 @@ def written_inventory(accounts: dict[str, Reach], locks: Path) -> Iterator[Path]
 
 @contextlib.contextmanager
 def chosen_inventory(
-    hosts: Sequence[str], *, inventory: str | None, jump: str | None, ssh_config: str | None, store: Store
-) -> Iterator[tuple[Path, list[str], dict[str, Reach]]]:
+    hosts: Sequence[str], *, inventory: Sequence[str], jump: str | None, ssh_config: str | None, store: Store
+) -> Iterator[tuple[converge.Inventory, list[str], dict[str, Reach]]]:
     """Choose between the inventory and hosts named on the spot.
 
     Yields:
@@ -91,8 +93,9 @@ def chosen_inventory(
         SetupError: Neither is there.
         UsageError: Hosts cannot be read.
     """
-    path = Path(inventory).expanduser().absolute() if inventory else content.default_inventory()
-    direct = bool(hosts) and (bool(jump) or all("@" in host for host in hosts) or path is None)
+    usual = content.default_inventory()
+    paths = [Path(file).expanduser().absolute() for file in inventory] or ([usual] if usual else [])
+    direct = bool(hosts) and (bool(jump) or all("@" in host for host in hosts) or not paths)
     if not inventory and direct:
         known = set(store.names()) if not jump and not ssh_config else set()
         named = [
@@ -104,15 +107,17 @@ def chosen_inventory(
         return
     if jump:
         raise UsageError("-J is for hosts named on the spot.", hint="In an inventory, set ansible_ssh_common_args.")
-    if path is None:
+    if not paths:
         raise SetupError(
             "There is no inventory here.",
             hint="Copy inventory/hosts.example.yml to inventory/hosts.yml, or name the account: nbfleet up user@host.",
         )
-    yield path, list(hosts), {}
+    yield paths, list(hosts), {}
 
 
-def run(inventory: Path, playbook: str, options: Options, *, ways: dict[str, Reach], watch: Watch) -> converge.Run:
+def run(
+    inventory: converge.Inventory, playbook: str, options: Options, *, ways: dict[str, Reach], watch: Watch
+) -> converge.Run:
     """Run a playbook over shared SSH masters; what was not reached is looked at hop by hop, and tried once more.
 
     Args:
@@ -158,7 +163,9 @@ def open_first(ways: dict[str, Reach]) -> None:
                 raise
 
 
-def open_again(inventory: Path, lost: Sequence[Account], options: Options, known: dict[str, Reach]) -> list[str]:
+def open_again(
+    inventory: converge.Inventory, lost: Sequence[Account], options: Options, known: dict[str, Reach]
+) -> list[str]:
     """Try the way to unreachable accounts ourselves: find the hop that refuses, ask where an answer helps.
 
     Returns:

@@ -178,7 +178,10 @@ class Forward:
 
     def _lead(self) -> None:
         """Lead the local port to the server: by ssh's own forward, by a bridge where that is not to be had."""
-        if client.version() < client.SOCKET_FORWARD or bridge.alive(self.connection, self.endpoint, self.local_port):
+        old = client.version() < client.SOCKET_FORWARD
+        # The socket is the user's own: what ssh forwards, the admin who logs in would have to reach.
+        closed = bool(self.endpoint.ssh.identity) and self.endpoint.listen == "socket"
+        if old or closed or bridge.alive(self.connection, self.endpoint, self.local_port):
             self.bridge = "session"
         if self.bridge == "forward":
             self.connection.forward(self.local_port, self.endpoint.destination)

@@ -12,7 +12,7 @@ from nbfleet import client, process
 from nbfleet.control import PERSIST, control_folder, ssh_program, write_config
 from nbfleet.endpoint import Reach, read_hop
 from nbfleet.errors import ForwardError, UnreachableError
-from nbfleet.explain import runs_nothing, ssh_reason
+from nbfleet.explain import last_line, runs_nothing, ssh_reason
 
 if TYPE_CHECKING:
     from nbfleet.process import Child, Done
@@ -69,9 +69,10 @@ class Connection:
         Raises:
             UnreachableError: The connection broke, or nothing came back in time.
         """
-        done = process.run([*self._over_master(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
+        shell = self.command(["sh", "-s"])
+        done = process.run([*self._over_master(), shell], text=script, timeout=timeout, own_session=True)
         if done.code == 255 and NO_SESSION in done.err:
-            done = process.run([*self._alone(), "sh", "-s"], text=script, timeout=timeout, own_session=True)
+            done = process.run([*self._alone(), shell], text=script, timeout=timeout, own_session=True)
         if done.code == 124:
             raise UnreachableError(
                 f"{self.reach.title} did not finish within {timeout:.0f} s.",
@@ -79,11 +80,17 @@ class Connection:
             )
         if done.code == 255 or runs_nothing(done.out + done.err):
             raise self._unreachable(done.err + done.out)
+        if done.code != 0 and self.reach.identity:
+            self._require_become()
         return done
 
-    def stream(self, script_command: list[str]) -> Child[str]:
+    def command(self, words: list[str]) -> str:
+        """Return what the far shell is given to run a command as the account's user."""
+        return shlex.join([*self.reach.identity, *words])
+
+    def stream(self, words: list[str]) -> Child[str]:
         """Start a command on the account and leave its pipes to the caller."""
-        return process.start([*self.session(), *script_command])
+        return process.start([*self.session(), self.command(words)])
 
     def session(self) -> list[str]:
         """Return the words that begin a lasting session: over the master, if its server allows one more there."""
@@ -161,6 +168,17 @@ class Connection:
         error = UnreachableError(f"{self.reach.title}{way} {reason.says}.", hint=reason.hint)
         error.data = {"reason": reason.code, "askable": reason.askable}
         return error
+
+    def _require_become(self) -> None:
+        """Ask whether the admin may become the account's user at all.
+
+        Raises:
+            UnreachableError: Not so, in sudo's own words.
+        """
+        done = process.run([*self._over_master(), self.command(["true"])], timeout=20, own_session=True)
+        if done.code != 0:
+            says = f"{self.reach.title} may not become {self.reach.become} there ({last_line(done.err)})."
+            raise UnreachableError(says, hint="Ask who runs that machine for a sudo rule with NOPASSWD.")
 
     @functools.cached_property
     def _settings(self) -> dict[str, str]:

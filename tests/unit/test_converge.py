@@ -183,9 +183,21 @@ def test_what_is_no_account_is_refused(text: str) -> None:
         fleet.read_host(text, jump=None, ssh_config=None)
 
 
+def test_two_inventories_are_one_run(inventory: Path, book: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.json"
+    more.write_text(inventory.read_text().replace('"a"', '"c"').replace('"b"', '"d"'))
+    write(book, {"ansible.builtin.debug": {"msg": "here"}})
+    chosen = fleet.chosen_inventory(
+        [], inventory=[str(inventory), str(more)], jump=None, ssh_config=None, store=Store(tmp_path / "s")
+    )
+    with chosen as (files, _, _):
+        run = converge.converge(files, "site", Options(), watch=Quiet())
+    assert sorted(account.name for account in run.accounts) == ["a", "b", "c", "d"]
+
+
 def test_a_jump_is_not_for_an_inventory(inventory: Path, tmp_path: Path) -> None:
     chosen = fleet.chosen_inventory(
-        [], inventory=str(inventory), jump="b", ssh_config=None, store=Store(tmp_path / "s")
+        [], inventory=[str(inventory)], jump="b", ssh_config=None, store=Store(tmp_path / "s")
     )
     with pytest.raises(UsageError, match="-J"), chosen:
         pass

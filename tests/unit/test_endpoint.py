@@ -12,7 +12,14 @@ from nbfleet.errors import SetupError
 HANDOVER: dict[str, Any] = {
     "version": 1,
     "name": "robert-pc",
-    "ssh": {"host": "remote.example.org", "user": "robert", "port": None, "key": None, "args": "-J bianca@bastion"},
+    "ssh": {
+        "host": "remote.example.org",
+        "user": "robert",
+        "port": None,
+        "key": None,
+        "args": "-J bianca@bastion",
+        "become": None,
+    },
     "home": "/home/robert",
     "user": "robert",
     "hostname": "remote",

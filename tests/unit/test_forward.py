@@ -215,7 +215,7 @@ def test_a_lost_connection_comes_back_on_the_same_port(near: near_sshd.Near, for
 def test_a_forward_that_comes_back_leaves_the_master_to_those_who_use_it(
     near: near_sshd.Near, forward: Forward, kept: list[str]
 ) -> None:
-    other = forward.connection.stream(["sh", "-c", "'read word; echo still $word'"])
+    other = forward.connection.stream(["sh", "-c", "read word; echo still $word"])
 
     def end_the_echo() -> bool:
         near.node.end("cat")

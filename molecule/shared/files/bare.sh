@@ -23,4 +23,5 @@ done
 find "$home" -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +
 cp -a /etc/skel/. "$home/"
 chown -R "$user:$user" "$home"
+chmod 0750 "$home" # cp gave it the mode of /etc/skel
 echo changed

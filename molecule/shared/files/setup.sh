@@ -1,6 +1,7 @@
 # Makes a freshly booted container a machine of the lab; runs in it as root, as often as wanted.
 #
 # LAB_USERS "name:shell …", LAB_KEY the public key that may log in, LAB_SSHD sshd's settings,
+# LAB_ADMIN the user who may become any other, or "", LAB_TARGETS "name:shell …" of those who cannot log in,
 # LAB_SERVE the port of the web server on the machine that has one instead of sshd, else "".
 # Prints "changed" if anything was done, and last the public host key (the machine's name where there is no sshd).
 set -eu
@@ -34,15 +35,18 @@ UNIT
   hostname
   exit
 fi
-for entry in $LAB_USERS; do
-  user=${entry%%:*} home=/home/${entry%%:*}
+account() { # NAME:SHELL
+  user=${1%%:*} home=/home/${1%%:*}
   if ! id "$user" >/dev/null 2>&1; then
-    useradd --create-home --shell "${entry#*:}" "$user"
+    useradd --create-home --shell "${1#*:}" "$user"
     # '*' and not '!': no password, but no locked account either.
     usermod --password '*' "$user"
     chmod 0750 "$home"
     changed=yes
   fi
+}
+for entry in $LAB_USERS; do
+  account "$entry"
   install -d -o "$user" -g "$user" -m 0700 "$home/.ssh"
   if write "$home/.ssh/authorized_keys" <<KEY
 $LAB_KEY
@@ -52,6 +56,13 @@ KEY
     chmod 0600 "$home/.ssh/authorized_keys"
   fi
 done
+for entry in $LAB_TARGETS; do account "$entry"; done
+if [ -n "$LAB_ADMIN" ] && write /etc/sudoers.d/lab <<RULE
+$LAB_ADMIN ALL=(ALL) NOPASSWD: ALL
+RULE
+then
+  chmod 0440 /etc/sudoers.d/lab
+fi
 key=/etc/ssh/ssh_host_ed25519_key
 if [ ! -s "$key" ] || [ ! -s "$key.pub" ]; then
   rm -f /etc/ssh/ssh_host_*

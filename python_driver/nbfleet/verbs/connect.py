@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         stack.callback(forward.close)
         store.remember_port(endpoint.name, forward.local_port)
         page = show(endpoint, forward.local_port, forward.token, args, display)
-        if forward.bridge == "session":
+        if forward.bridge == "session" and not endpoint.ssh.identity:
             display.say(f"{endpoint.name}: SSH forwards nothing to Jupyter there; a session carries the connections.")
         answer = describe(endpoint, forward, args)
         stack.pop_all()

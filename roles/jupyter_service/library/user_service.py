@@ -57,7 +57,8 @@ options:
     type: bool
     default: false
   linger:
-    description: Whether the user's services have to run without a login.
+    description: Whether the user's services have to run without a login; with O(state=absent), whether this user gives
+      lingering back himself.
     type: bool
     default: true
   linger_record:
@@ -257,10 +258,10 @@ class Manager:
             raise Refusal(f"the service {self.name} was not restarted: {lines[-1] if lines else f'status {status}'}")
 
     def enable_linger(self, record: Path) -> None:
-        """Let the user's services run without a login, and wait until its manager answers.
+        """Let the user's services run without a login.
 
         Raises:
-            Refusal: The machine does not allow it, or the manager does not come.
+            Refusal: The machine does not allow it.
         """
         user = getpass.getuser()
         record.parent.mkdir(parents=True, exist_ok=True)
@@ -273,9 +274,17 @@ class Manager:
                 f"without lingering Jupyter would end with {user}'s last login, and this machine refuses it ({why}); "
                 f"ask an admin for `loginctl enable-linger {user}`"
             )
+
+    def wait(self) -> None:
+        """Wait until the manager answers, which lingering starts.
+
+        Raises:
+            Refusal: It does not come.
+        """
         deadline = time.monotonic() + 30
         while not (self.runtime / "bus").exists():
             if time.monotonic() > deadline:
+                user = getpass.getuser()
                 raise Refusal(f"the user manager of {user} did not come up within 30 s; ask an admin to look at it")
             time.sleep(0.1)
 
@@ -301,9 +310,12 @@ def ensure(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     if params["state"] == "absent":
         steps = removable(unit, lingers_by_us=record.exists())
         if not check_mode:
-            undo(manager, unit, steps, record)
+            undo(manager, unit, steps if params["linger"] else [step for step in steps if step != "unlinger"], record)
         return {"changed": bool(steps), "done": steps}
     lingers = (LINGER / getpass.getuser()).exists()
+    if lingers and not unit and not check_mode:  # root may have switched it on a moment ago
+        manager.wait()
+        unit = manager.unit()
     stale = check_mode and params["renewed"]
     if params["started_from"] and unit.get("ActiveState") == "active":
         noted = Path(params["started_from"])
@@ -315,6 +327,7 @@ def ensure(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
             manager.ask(params["guard"])
         if "linger" in steps:
             manager.enable_linger(record)
+            manager.wait()
         unit = unit or manager.unit()
         if not unit:
             raise Refusal(

@@ -440,6 +440,7 @@ main_remove() {
 }
 
 main() {
+    cd "$HOME" 2>/dev/null || cd /
     who="$(id -un 2>/dev/null || id -u)@$(uname -n)"
     PREFIX=${PREFIX%/}
     WORK=${PREFIX%/*}/.${PREFIX##*/}.nbfleet

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
     """Run `script` as the module raw would, without a Python there; `work` is what __survey_judged makes of the answer.
+
+    `missing` tells whether it failed because the user to become does not exist.
 
     As a condition of the next task the verdict would be worked out in Ansible's main process, for one account after the
     other: 50 ms each.
@@ -23,10 +27,39 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         """Return what raw returns, and the reasons why the account has work."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         script = base64.b64encode(str(self._task.args["script"]).encode()).decode()
-        # Read alike by every login shell.
-        result |= self._low_level_execute_command(f"echo {script} | base64 -d | sh", executable=False)
+        try:
+            # Read alike by every login shell.
+            result |= self._low_level_execute_command(f"echo {script} | base64 -d | sh", executable=False)
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:  # the word for a password that is missing or wrong
+            return {**result, **self._refused(str(error), missing=False)}
+        if result["rc"] != 0 and self._connection.become:
+            said = f"{result['stdout']} {result['stderr']}"
+            return {**result, **self._refused(" ".join(said.split()), missing=self._user_is_missing())}
         if result["rc"] != 0:
             return {**result, "failed": True, "msg": "non-zero return code"}
         variables = {**(task_vars or {}), "__survey_reply": result}
         templar = self._templar.copy_with_new_env(available_variables=variables)
         return {**result, "changed": False, "work": templar.template(variables["__survey_judged"])}
+
+    def _user_is_missing(self) -> bool:
+        """Say whether the user to become is unknown there; asked as the one who logged in, whatever words sudo has."""
+        user = shlex.quote(str(self.get_become_option("become_user")))
+        answer = self._low_level_execute_command(f"id -u {user}", sudoable=False)
+        return bool(answer["rc"] == 1)
+
+    def _refused(self, said: str, *, missing: bool) -> dict[str, Any]:
+        """Return the answer that the user could not be become, and why, in a sentence."""
+        user, who = str(self.get_become_option("become_user")), self._get_remote_user() or "the login"
+        if missing:
+            why = f"there is no user {user} on this machine; correct ansible_become_user."
+        elif "password" in said:
+            why = (
+                f"{self._connection.become.name} asks {who} for a password before {who} may become {user}; "
+                "give it with --ask-become-pass, or ask for a rule with NOPASSWD."
+            )
+        else:
+            said = said[:200].rstrip(".") or "no reason given"
+            why = f"{who} may not become {user} there ({said}); ask for a rule that allows it."
+        return {"failed": True, "msg": why, "missing": missing, "user": user}

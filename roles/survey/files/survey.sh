@@ -15,6 +15,9 @@
 LC_ALL=C
 export LC_ALL
 
+# Whoever became this user may have left it in a folder that it cannot enter.
+cd "$HOME" || cd /
+
 say() { printf '%s=%s\n' "$1" "$2"; }
 has() { command -v "$1" >/dev/null; }
 yes_no() { if "$@" >/dev/null; then echo yes; else echo no; fi; }
@@ -117,7 +120,10 @@ if [ -d /run/systemd/system ]; then
 else
   say init "$(cat /proc/1/comm)"
 fi
-XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$uid}
+if [ ! -O "${XDG_RUNTIME_DIR:-}" ]; then # none, or that of who became this user
+  XDG_RUNTIME_DIR=/run/user/$uid
+  unset DBUS_SESSION_BUS_ADDRESS
+fi
 export XDG_RUNTIME_DIR
 say user_manager "$(systemctl --user is-system-running)"
 say linger "$(yes_no test -e "/var/lib/systemd/linger/$user")"

@@ -1,0 +1,224 @@
+"""Users who cannot log in, provisioned and opened through an admin who becomes them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.machines import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.machines import Lab, Run
+
+MACHINE = "node12"
+MAX, MIA = "max-node12", "mia-node12"
+BOTH = f"{MAX},{MIA}"
+
+
+def prepared(lab: Lab, script: str, user: str) -> str:
+    """Run one of the lab's own scripts for a user, as root."""
+    text = (ROOT / "molecule" / "shared" / "files" / script).read_text()
+    done = lab.root(MACHINE, f"set -- {user}\n{text}")
+    assert done.code == 0, done.err
+    return done.out
+
+
+def things(lab: Lab, user: str) -> dict[str, list[str]]:
+    """Return type, mode and owner of all that is in a home; the home's own user is called so."""
+    lines = prepared(lab, "fingerprint.sh", user).splitlines()
+    rows = [line.replace(f" {user} ", " USER ").rsplit(" ", 4) for line in lines if f" {user} " in line]
+    assert rows
+    return {row[0]: row[1:4] for row in rows}
+
+
+class Watch(threading.Thread):
+    """Notes what users of the machine have in its temporary folders, and its mode, until it is enough."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(daemon=True)
+        self.lab, self.enough = lab, threading.Event()
+        self.seen: set[str] = set()
+
+    def run(self) -> None:
+        """Look again and again."""
+        owners = " -o ".join(f"-user {user}" for user in ("ada", "max", "mia"))
+        look = f"find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 \\( {owners} \\) -printf '%m %p\\n'"
+        while not self.enough.is_set():
+            self.seen |= set(
+                self.lab.root(MACHINE, f"for n in 1 2 3 4 5 6 7 8; do {look}; sleep 0.05; done").out.splitlines()
+            )
+
+
+@pytest.fixture(scope="module")
+def plain(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The same lab for an Ansible that has no configuration of ours."""
+    config = tmp_path_factory.mktemp("config") / "ansible.cfg"
+    config.write_text("")
+    return replace(lab, environment={**lab.environment, "ANSIBLE_CONFIG": str(config)})
+
+
+@pytest.fixture(scope="module")
+def made(plain: Lab) -> Iterator[tuple[Lab, dict[str, Any]]]:
+    """Both accounts, from bare to running, with what was seen on the way."""
+    plain.nbfleet("disconnect", MAX, MIA)
+    for user in ("max", "mia"):
+        prepared(plain, "bare.sh", user)
+    told: dict[str, Any] = {"bare": things(plain, "mia")}
+    told["foretold"] = plain.playbook("site", "--limit", MAX, "--check")
+    told["after foretelling"] = things(plain, "max")
+    watch = Watch(plain)
+    watch.start()
+    told["made"] = plain.playbook("site", "--limit", BOTH)
+    watch.enough.set()
+    watch.join(30)
+    told["temporary"] = watch.seen
+    told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), MAX, MIA, "--json")
+    yield plain, told
+    plain.nbfleet("disconnect", MAX, MIA)
+
+
+def test_a_dry_run_on_a_bare_account_foretells_and_changes_nothing(made: tuple[Lab, dict[str, Any]]) -> None:
+    _, told = made
+    assert told["foretold"].code == 0, told["foretold"].out
+    assert "changed=0" not in told["foretold"].out
+    assert told["after foretelling"] == told["bare"]
+
+
+def test_both_accounts_of_a_machine_are_made_in_one_run(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, told = made
+    assert told["made"].code == 0, told["made"].out[-4000:]
+    assert told["up"].code == 0, told["up"].err
+    accounts = told["up"].answer["data"]["accounts"]
+    assert [(one["name"], one["state"], one["changed"]) for one in accounts] == [(MAX, "done", 0), (MIA, "done", 0)]
+    again = lab.playbook("site", "--limit", BOTH)
+    assert again.out.count("changed=0") == 2
+    assert "Install conda" not in again.out
+
+
+def test_nothing_in_a_temporary_folder_was_open_to_others_or_is_left(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, told = made
+    assert any("ansible_" in line for line in told["temporary"]), "the watch saw nothing at all"
+    assert [line for line in told["temporary"] if not line.split()[0].endswith("00")] == []
+    assert lab.root(MACHINE, "find /tmp /var/tmp -mindepth 1 \\( -user max -o -user mia -o -user ada \\)").out == ""
+
+
+def test_what_is_there_is_what_a_login_of_the_user_would_have_made(
+    provisioned: Lab, made: tuple[Lab, dict[str, Any]]
+) -> None:
+    lab, _ = made
+    own, through_admin = things(provisioned, "robert"), things(lab, "max")
+    home = [{path: what for path, what in one.items() if "/pkgs" not in path} for one in (own, through_admin)]
+    assert {what[2] for what in home[1].values()} == {"USER"}
+    both = home[0].keys() & home[1].keys()
+    assert len(both) > 1000
+    assert {path: home[1][path] for path in both} == {path: home[0][path] for path in both}
+    outside = [{path for path in one if not path.startswith("miniconda3/")} for one in home]
+    assert outside[0] == outside[1]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "ls /home/max",
+        "cat /home/max/.config/nbfleet/token",
+        "ls /run/user/$(id -u max)/nbfleet",
+        "curl -s --unix-socket /run/user/$(id -u max)/nbfleet/jupyter.sock http://localhost/api",
+        "for one in $(pgrep -u max); do cat /proc/$one/environ && exit 0; done; exit 1",
+    ],
+)
+def test_one_user_gets_nothing_of_another(made: tuple[Lab, dict[str, Any]], attempt: str) -> None:
+    lab, _ = made
+    assert lab.on(MIA, "test $(id -un) = mia").code == 0
+    assert lab.root(MACHINE, "test -S /run/user/$(id -u max)/nbfleet/jupyter.sock").code == 0
+    assert lab.on(MIA, f"sh -c '{attempt}'").code != 0
+
+
+def ask(url: str, token: str) -> int:
+    request = urllib.request.Request(f"{url}api/status", headers={"Authorization": f"token {token}"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_both_are_open_at_once_each_with_its_own_token(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, _ = made
+    doors = []
+    for name in (MAX, MIA):
+        done = lab.nbfleet("connect", name, "--background", "--no-browser", "--json")
+        assert done.code == 0, done.err
+        assert done.answer["data"]["bridge"] == "session"
+        page, _, token = str(done.answer["data"]["url"]).partition("?token=")
+        doors.append((page.removesuffix("tree").removesuffix("lab"), token))
+    (url, token), (other_url, other_token) = doors
+    assert [ask(url, token), ask(other_url, other_token)] == [200, 200]
+    assert [ask(url, other_token), ask(other_url, token)] == [403, 403]
+    told = lab.nbfleet("status", MAX, MIA, "--json").answer["data"]["accounts"]
+    assert [(one["state"], one["answers"]) for one in told] == [("active", True)] * 2
+    assert lab.nbfleet("restart", MAX).code == 0
+    logs = lab.nbfleet("logs", MAX, "-n", "500")
+    assert "Jupyter Server" in logs.out
+    assert token not in logs.out
+    assert ask(url, token) == 200
+    closed = lab.nbfleet("disconnect", MAX, "--json")
+    assert closed.answer["data"]["disconnected"] == [MAX]
+    assert ask(other_url, other_token) == 200
+
+
+@pytest.fixture
+def nora(plain: Lab, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """A run of the site for a user who does not exist."""
+    told = json.loads(plain.run("ansible-inventory", "-i", str(plain.inventory), "--host", MAX).out)
+    host = {name: told[name] for name in ("ansible_host", "ansible_user", "ansible_become")}
+    host["ansible_become_user"] = "nora"
+    file = tmp_path / "nora.json"
+    file.write_text(json.dumps({"accounts": {"hosts": {"nora-node12": host}}}))
+    yield lambda *words: plain.playbook("site", "-i", str(file), "--limit", "nora-node12", *words)
+    plain.root(MACHINE, "userdel -r nora")
+
+
+def test_a_user_who_does_not_exist_is_refused_or_made(plain: Lab, nora: Callable[..., Run]) -> None:
+    refused = nora()
+    assert refused.code == 2
+    assert "there is no user nora on this machine; correct ansible_become_user, or have him made" in " ".join(
+        refused.out.split()
+    )
+    assert "changed=0" in refused.out
+    foretold = nora("-e", "user_account_create=true", "--check")
+    assert foretold.code == 0, foretold.out
+    assert "changed=1" in foretold.out
+    assert plain.root(MACHINE, "id nora").code != 0
+    done = nora("-e", "user_account_create=true", "--tags", "always")
+    assert done.code == 0, done.out
+    assert plain.root(MACHINE, "stat -c %U /home/nora").out == "nora\n"
+    assert "changed=0" in nora("--tags", "always").out
+
+
+def test_an_admin_who_may_not_is_told_so(plain: Lab) -> None:
+    done = plain.playbook("site", "--limit", MAX, "-e", "ansible_user=robert")
+    assert done.code == 2
+    assert "sudo asks robert for a password before robert may become max" in " ".join(done.out.split())
+    assert "changed=0" in done.out
+
+
+def test_removal_of_one_leaves_the_other_alone(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, told = made
+    done = lab.nbfleet("remove", "-i", str(lab.inventory), MIA, "--yes")
+    assert done.code == 0, done.err
+    assert things(lab, "mia") == told["bare"]
+    assert lab.root(MACHINE, "test -e /var/lib/systemd/linger/mia").code != 0
+    deadline = time.monotonic() + 30
+    while lab.root(MACHINE, "pgrep -u mia").code == 0:
+        assert time.monotonic() < deadline, "processes of mia are still there"
+    assert "changed=0" in lab.playbook("site", "--limit", MAX).out
