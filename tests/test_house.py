@@ -81,10 +81,14 @@ class TestRole:
             "shell_profile": ["shell_profile_files"],
             "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed", "jupyter_current", "jupyter_beside"],
             "jupyter_service": [
-                "jupyter_service_files",
-                "jupyter_service_link",
-                "jupyter_service_linger_file",
                 "jupyter_service_busy",
+                "jupyter_service_files",
+                "jupyter_service_handle",
+                "jupyter_service_keepers",
+                "jupyter_service_kept",
+                "jupyter_service_links",
+                "jupyter_service_paths",
+                "jupyter_service_refusals",
             ],
         }.get(role.name, [])
         assert [name for name in public if not name.startswith(f"{role.name}_")] == []

@@ -18,6 +18,8 @@ SHELL_FILES = [
     "tests/e2e/second_factor.sh",
     "roles/survey/files/survey.sh",
     "roles/miniconda/files/miniconda.sh",
+    "roles/jupyter_service/files/system_unit.sh",
+    "molecule/shared/files/init.sh",
 ]
 
 

@@ -246,8 +246,7 @@ def arguments(machine: Json, plan: Json, standin: Json) -> list[str]:
     result = [
         f"--name={machine['container']}",
         f"--hostname={machine['name']}",
-        "--systemd=always",
-        "--stop-signal=SIGRTMIN+3",
+        *(["--systemd=false", "--tmpfs=/run"] if machine["init"] else ["--systemd=always", "--stop-signal=SIGRTMIN+3"]),
         "--stop-timeout=20",
         # Debian 13's polkit needs it; without it every question about lingering hangs.
         "--cap-add=SYS_ADMIN",
@@ -263,6 +262,8 @@ def arguments(machine: Json, plan: Json, standin: Json) -> list[str]:
         # A fixed MAC: after a restart the others' ARP caches are still right.
         mac = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
         result.append(f"--network={plan['networks'][kind]['name']}:ip={address},mac={mac}")
+    if machine["init"]:
+        result.append(f"--volume={Path(__file__).parent / machine['init']}:/sbin/lab-init:ro")
     result += [f"--add-host={other['name']}:{other['address']}" for other in plan["machines"] if other is not machine]
     if machine["role"] == "channel":
         server = Path(__file__).parent / "files" / "channel.py"
@@ -310,6 +311,7 @@ def describe(lab: Lab, standin: Json) -> Json:
                 "users": machine["users"],
                 "admin": machine.get("admin", ""),
                 "targets": machine.get("targets", {}),
+                "init": machine.get("init", ""),
                 "addresses": addresses,
                 "address": addresses["inner"],
             }

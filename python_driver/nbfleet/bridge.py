@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nbfleet import process
 from nbfleet.errors import ForwardError
+from nbfleet.keepers import MAIN_PID
 
 if TYPE_CHECKING:
     from nbfleet.endpoint import Endpoint
@@ -28,9 +29,8 @@ END_SECONDS = 5.0
 
 # The server's own Python; the program comes as an argument, as some shells read ahead on standard input.
 _FAR = (
-    ': "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"; export XDG_RUNTIME_DIR; '
-    'exec "$(readlink -f "/proc/$(systemctl --user show -p MainPID --value "$2")/exe")" -I '
-    '-c "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv.pop(1))))" "$0" far "$1"'
+    MAIN_PID + 'exec "$(readlink -f "/proc/$pid/exe")" -I '
+    '-c "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv.pop(1))))" "$0" far "$3"'
 )
 
 
@@ -45,7 +45,7 @@ def start(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
         return
     text = base64.b64encode(zlib.compress(Path(__file__).with_name("carry.py").read_bytes(), 9)).decode()
     place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
-    far = connection.command(["sh", "-c", _FAR, text, place or "", endpoint.unit])
+    far = connection.command(["sh", "-c", _FAR, text, endpoint.keeper, endpoint.unit, place or ""])
     near = [sys.executable, "-P", "-m", "nbfleet.carry", "near", str(local_port)]
     with path.open("w") as record:
         fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbfleet import keepers
 from nbfleet.errors import FailedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -16,22 +17,17 @@ if TYPE_CHECKING:
 MARK = "nbfleet:"
 START_SECONDS = 200  # the unit's own limit is 180
 
-_HEAD = """\
-unit={unit}
-: "${{XDG_RUNTIME_DIR:=/run/user/$(id -u)}}"
-export XDG_RUNTIME_DIR
-say() {{ printf '%s\\n' "nbfleet:$1"; }}
-show() {{ systemctl --user show -p "$1" --value "$unit" 2>/dev/null; }}
+_SAY = """\
+say() { printf '%s\\n' "nbfleet:$1"; }
 """
 
 _ENSURE = """\
-state=$(systemctl --user is-active "$unit" 2>&1)
+state=$(state)
 started=no
 if [ "$state" != active ] || [ {again} = yes ]; then
   started=yes
-  systemctl --user reset-failed "$unit" 2>/dev/null
-  words=$(systemctl --user {order} "$unit" 2>&1)
-  state=$(systemctl --user is-active "$unit" 2>&1)
+  words=$(order {order})
+  state=$(state)
 fi
 say "started=$started"
 say "state=$state"
@@ -41,12 +37,12 @@ else
   say "load=$(show LoadState)"
   say "words=$(printf %s "$words" | tr '\\n' ' ')"
   telling='error|refus|denied|no such|not found|in use'
-  say "log=$(journalctl --user -u "$unit" -n 40 -o cat --no-pager 2>/dev/null | grep -iE "$telling" | tail -n 1)"
+  say "log=$(log 40 cat | grep -iE "$telling" | tail -n 1)"
 fi
 """
 
 _SURVEY = """\
-say "state=$(systemctl --user is-active "$unit" 2>&1)"
+say "state=$(state)"
 say "load=$(show LoadState)"
 say "since=$(show ActiveEnterTimestamp)"
 say "memory=$(show MemoryCurrent)"
@@ -101,6 +97,7 @@ class Status:
 
     Attributes:
         name: The account.
+        keeper: What keeps it running: user, system or session.
         state: systemd's word (active, inactive, failed), `not installed`, or `unreachable`.
         answers: Whether the server answers HTTP at its own listener; None if that could not be asked.
         memory: Bytes of the server with its kernels and terminals; None if unknown.
@@ -109,6 +106,7 @@ class Status:
     """
 
     name: str
+    keeper: str
     state: str
     answers: bool | None = None
     memory: int | None = None
@@ -122,14 +120,12 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
     Raises:
         FailedError: It does not come up, or there is no usable token.
     """
-    script = _HEAD + _ENSURE
-    text = script.format(
-        unit=shlex.quote(endpoint.unit),
+    text = _ENSURE.format(
         token=shlex.quote(endpoint.token_file),
         order="restart" if restart else "start",
         again="yes" if restart else "no",
     )
-    answer = ask(connection, text, timeout=START_SECONDS)
+    answer = ask(connection, keepers.head(endpoint) + _SAY + text, timeout=START_SECONDS)
     if answer.get("state") != "active":
         raise FailedError(f"{endpoint.name}: Jupyter does not start: {why(answer)}.", hint=remedy(answer, endpoint))
     token = answer.get("token", "")
@@ -144,33 +140,31 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
 def status(connection: Connection, endpoint: Endpoint) -> Status:
     """Ask an account how its service is: one round trip."""
     place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
-    text = (_HEAD + _SURVEY).format(
-        unit=shlex.quote(endpoint.unit),
+    text = _SURVEY.format(
         listen=shlex.quote(endpoint.listen),
         place=shlex.quote(place or ""),
         base_url=shlex.quote(endpoint.base_url),
     )
-    answer = ask(connection, text, timeout=30)
+    answer = ask(connection, keepers.head(endpoint) + _SAY + text, timeout=30)
     state = answer.get("state", "unknown")
     if answer.get("load") == "not-found":
         state = "not installed"
     memory = next((int(m) for m in (answer.get("memory", ""), answer.get("resident", "")) if m.isdigit()), None)
     reached = {"yes": True, "no": False}.get(answer.get("answers", ""))
-    return Status(endpoint.name, state, reached, memory, answer.get("since", "") if state == "active" else "")
+    return Status(
+        endpoint.name, endpoint.keeper, state, reached, memory, answer.get("since", "") if state == "active" else ""
+    )
 
 
 def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> list[str]:
-    """Return the last lines of the service's journal; empty if the account may not read it or there is none."""
-    order = 'journalctl --user -u "$unit" -n {lines} --no-pager -o short-iso 2>/dev/null\n'
-    text = (_HEAD + order).format(unit=shlex.quote(endpoint.unit), lines=lines)
-    found = connection.run(text, timeout=60).out.splitlines()
+    """Return the last lines of what the service wrote; empty if the account may not read it or there is none."""
+    found = connection.run(keepers.head(endpoint) + f"log {lines} short-iso\n", timeout=60).out.splitlines()
     return [] if found == ["-- No entries --"] else found
 
 
 def follow(connection: Connection, endpoint: Endpoint, *, lines: int) -> Child[str]:
-    """Start to follow the journal; the caller reads the child's output and ends it."""
-    words = ["journalctl", "--user", "-u", endpoint.unit, "-n", str(lines), "-f", "-o", "short-iso"]
-    return connection.stream(words)
+    """Start to follow what it writes; the caller reads the child's output and ends it."""
+    return connection.stream(keepers.follow(endpoint, lines=lines))
 
 
 def ask(connection: Connection, script: str, *, timeout: float) -> dict[str, str]:
@@ -198,7 +192,7 @@ def why(answer: dict[str, str]) -> str:
     """Return the cause of a failed start, as far as the account told."""
     if answer.get("load") == "not-found":
         return "its unit is not installed"
-    words = answer.get("log") or answer.get("words") or f"systemd says {answer.get('state') or 'nothing'}"
+    words = answer.get("log") or answer.get("words") or f"its keeper says {answer.get('state') or 'nothing'}"
     return " ".join(words.split()).rstrip(".")[:300]
 
 

@@ -18,13 +18,17 @@ survey_answer = survey.survey_answer
 survey_work = survey.survey_work
 
 
-def ask(home: Path, prefix: str, shell: str = "sh", *, things: str = "", wanted: str = "digest") -> str:
+def ask(
+    home: Path, prefix: str, shell: str = "sh", *, things: str = "", wanted: str = "digest", keepers: str = ""
+) -> str:
     words = {
         "SURVEY_PREFIX": prefix,
         "SURVEY_RECEIPT": f"{home}/receipt",
         "SURVEY_WANTED": wanted,
         "SURVEY_THINGS": things,
-        "SURVEY_UNIT": "absent.service",
+        "SURVEY_KEEPERS": keepers or f"user absent.service {home}",
+        "SURVEY_KEPT": f"{home}/kept",
+        "SURVEY_LINGER": "no",
         "SURVEY_LISTENER": f"{home}/absent.sock",
     }
     script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in words.items())

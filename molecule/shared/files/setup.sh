@@ -81,6 +81,16 @@ SETTINGS
 then
   restart=yes
 fi
+if [ ! -d /run/systemd/system ]; then
+  if [ -n "$restart" ] || ! pgrep -x sshd >/dev/null; then
+    pkill -x sshd || :
+    /usr/sbin/sshd
+    changed=yes
+  fi
+  [ -z "$changed" ] || echo changed
+  cat "$key.pub"
+  exit
+fi
 systemctl is-enabled --quiet ssh.service || systemctl --quiet enable ssh.service
 if [ -n "$restart" ] || ! systemctl is-active --quiet ssh.service; then
   systemctl restart ssh.service

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         data.append({**asdict(status), "url": url})
         words = [
             status.name,
+            status.keeper,
             status.state,
             ANSWERS[status.answers],
             size(status.memory),
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         ]
         rows.append(words)
     lost = [status for status in found if status.state == "unreachable"]
-    head = ["ACCOUNT", "SERVICE", "HTTP", "MEMORY", "SINCE", "OPEN AT"]
+    head = ["ACCOUNT", "KEEPER", "SERVICE", "HTTP", "MEMORY", "SINCE", "OPEN AT"]
     return Answer({"accounts": data}, columns([head, *rows]), verdict(found, lost))
 
 
@@ -58,7 +59,7 @@ def ask(endpoint: Endpoint) -> Status:
         connection.open()
         return service.status(connection, endpoint)
     except NbfleetError as error:
-        return service.Status(endpoint.name, "unreachable", detail=f"{error} {error.hint}".strip())
+        return service.Status(endpoint.name, endpoint.keeper, "unreachable", detail=f"{error} {error.hint}".strip())
 
 
 def verdict(found: list[Status], lost: list[Status]) -> NbfleetError | None:

@@ -8,12 +8,14 @@ RUNTIME_DIRECTORY; whoever started this ends what is left of it.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.client
 import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -223,7 +225,11 @@ def telling(log: Path) -> str:
 def main(gate: str, environment: str, interface: str, config: str, base_url: str, seconds: str) -> str:
     """Try it; return what is wrong, or nothing."""
     sys.path.insert(0, str(Path(gate).parent))
-    trial = Trial(Path(os.environ["RUNTIME_DIRECTORY"]), base_url, float(seconds))
+    folder = Path(os.environ["RUNTIME_DIRECTORY"])
+    if not folder.is_dir():  # where no systemd has made it, and takes it away
+        folder.mkdir(mode=0o700)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    trial = Trial(folder, base_url, float(seconds))
     try:
         server = trial.start(environment, interface, config)
         try:

@@ -8,8 +8,10 @@
 #   SURVEY_WANTED    a digest of all that is asked of the account
 #   SURVEY_THINGS    only after a successful run: "KIND PATH" for each thing to watch, "source NAME WORD" for what it was
 #                    made from; the receipt is written anew
-#   SURVEY_UNIT      the service
-#   SURVEY_LISTENER  what it answers on: a socket's path, or a port
+#   SURVEY_KEEPERS   who may keep the service running, "NAME UNIT RUNTIME" for each, the best first
+#   SURVEY_KEPT      the file that says who does already
+#   SURVEY_LINGER    yes: the user's systemd needs lingering to be of use; root: and root is there to switch it on
+#   SURVEY_LISTENER  what the service answers on: a socket's path, or a port
 # In braces, so that the shell has read all of it before a command of it could read on.
 {
 LC_ALL=C
@@ -36,7 +38,8 @@ user=$(id -un)
 uid=$(id -u)
 entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd)
 temporary=${TMPDIR:-/tmp}
-at_home() { printf '%s\n' "$1" | sed -e "s|@HOME@|$HOME|g" -e "s|@UID@|$uid|g"; }
+runtime=
+at_home() { printf '%s\n' "$1" | sed -e "s|@HOME@|$HOME|g" -e "s|@UID@|$uid|g" -e "s|@RUNTIME@|$runtime|g"; }
 SURVEY_PREFIX=$(at_home "$SURVEY_PREFIX")
 SURVEY_RECEIPT=$(at_home "$SURVEY_RECEIPT")
 
@@ -115,18 +118,18 @@ fi
 say python "$python"
 say prefix_python "$prefix_python"
 
-if [ -d /run/systemd/system ]; then
-  say init systemd
-else
-  say init "$(cat /proc/1/comm)"
-fi
+init=systemd
+[ -d /run/systemd/system ] || init=$(cat /proc/1/comm)
+say init "$init"
 if [ ! -O "${XDG_RUNTIME_DIR:-}" ]; then # none, or that of who became this user
   XDG_RUNTIME_DIR=/run/user/$uid
   unset DBUS_SESSION_BUS_ADDRESS
 fi
 export XDG_RUNTIME_DIR
-say user_manager "$(systemctl --user is-system-running)"
-say linger "$(yes_no test -e "/var/lib/systemd/linger/$user")"
+user_manager=$(systemctl --user is-system-running)
+linger=$(yes_no test -e "/var/lib/systemd/linger/$user")
+say user_manager "$user_manager"
+say linger "$linger"
 case $(stat -f -c %T /sys/fs/cgroup) in
   cgroup2fs)
     say cgroup 2
@@ -134,6 +137,77 @@ case $(stat -f -c %T /sys/fs/cgroup) in
     ;;
   *) say cgroup 1 ;;
 esac
+
+# What is in the way of each keeper; nothing: the account can have it.
+user_refused() {
+  [ "$init" = systemd ] || { echo "the machine runs without systemd" && return; }
+  case $user_manager in
+    running | degraded | starting | initializing | maintenance)
+      if [ "$linger" = yes ] || [ "$SURVEY_LINGER" = no ]; then return; fi
+      ;;
+    *)
+      # Lingering would start one where none may run yet.
+      if [ "$linger" = yes ] || [ "$SURVEY_LINGER" = no ] ||
+        [ "$(systemctl show -P LoadState "user@$uid.service")" != loaded ]; then
+        echo "no systemd user manager answers" && return
+      fi
+      ;;
+  esac
+  [ "$SURVEY_LINGER" != root ] || return
+  has pkcheck || return
+  timeout 20 pkcheck --process $$ --action-id org.freedesktop.login1.set-self-linger >/dev/null || echo "lingering is refused"
+}
+system_refused() {
+  if [ "$init" != systemd ]; then
+    echo "the machine runs without systemd"
+  # Who asks for it alone has a way to root, by a password for one, that this script has not.
+  elif [ "$(printf '%s\n' "$candidates" | wc -l)" -gt 1 ] && ! timeout 20 sudo -n true; then
+    echo "sudo does not make this user root without a password"
+  fi
+}
+session_refused() {
+  has tmux || has screen || has setsid || echo "none of tmux, screen and setsid is there"
+  [ "$init" = systemd ] || return
+  logind=org.freedesktop.login1
+  # Whether it does so at all; the only users; the ones who are let be.
+  timeout 20 busctl get-property $logind /org/freedesktop/login1 $logind.Manager \
+    KillUserProcesses KillOnlyUsers KillExcludeUsers |
+    awk -v "user= \"$user\" " 'NR == 1 { kills = $2 == "true" } NR == 2 && $2 > 0 { kills = kills && index($0 " ", user) }
+      NR == 3 && index($0 " ", user) { kills = 0 } END { exit !kills }' || return
+  echo "the machine ends what a login leaves running (KillUserProcesses)"
+}
+
+# Who keeps the service running: whoever does already, as long as it can, else the best that can.
+candidates=$(at_home "$SURVEY_KEEPERS")
+kept=$(head -n 1 "$(at_home "$SURVEY_KEPT")")
+keeper='' unit='' runtime='' refused=''
+while read -r name its_unit its_runtime; do
+  [ -n "$name" ] || continue
+  obstacle=$("${name}_refused")
+  if [ -z "$obstacle" ] && { [ -z "$keeper" ] || [ "$name" = "$kept" ]; }; then
+    keeper=$name unit=$its_unit runtime=$its_runtime
+    if [ -z "$kept" ] || [ "$name" = "$kept" ]; then break; fi
+  elif [ -z "$keeper" ]; then
+    refused="$refused${refused:+, }$obstacle"
+  fi
+done <<KEEPERS
+$candidates
+KEEPERS
+say keeper "${keeper:-none}"
+say refused "$refused"
+say kept "$kept"
+say runtime "$runtime"
+
+# The word for a session, of whose supervisor the number and the time of its start are noted.
+session_state() {
+  [ -O "$runtime/keeper" ] || { echo inactive && return; }
+  pid='' start='' state=''
+  while IFS='=' read -r key value; do
+    case $key in pid) pid=$value ;; start) start=$value ;; state) state=$value ;; esac
+  done <"$runtime/keeper"
+  now=$(awk '{ sub(/.*\) /, ""); if ($1 != "Z") print $20 }' "/proc/$pid/stat")
+  if [ "$state" = failed ] || [ "$now" = "$start" ]; then echo "$state"; else echo inactive; fi
+}
 
 # What the last successful run left, and what of it stands differently now. A receipt that cannot be read is none.
 if [ -n "$SURVEY_THINGS" ]; then
@@ -155,7 +229,12 @@ elif [ "$(tail -n 1 "$SURVEY_RECEIPT")" = end ] && read -r word _ version wanted
 else
   say receipt no
 fi
-say service "$(systemctl --user is-active "$SURVEY_UNIT")"
+case ${keeper:-none} in
+  user) say service "$(systemctl --user is-active "$unit")" ;;
+  system) say service "$(systemctl is-active "$unit")" ;;
+  session) say service "$(session_state)" ;;
+  none) say service "" ;;
+esac
 say listening "$(yes_no timeout 10 "$SURVEY_PREFIX/bin/python" -I -S -c '
 import socket, sys
 place = sys.argv[1]

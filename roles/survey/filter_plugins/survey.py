@@ -16,7 +16,10 @@ BEGIN = "<<nbfleet survey 1>>"
 END = "<<end of nbfleet survey>>"
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_TEXTS = {"libc_version", "kernel", "distribution", "hostname", "user", "wanted"}
+_TEXTS = {
+    *("libc_version", "kernel", "distribution", "hostname", "user", "wanted"),
+    *("keeper", "kept", "refused", "runtime"),
+}
 
 
 def _value(key: str, text: str) -> str | int | bool:
@@ -61,9 +64,9 @@ def survey_work(answer: Mapping[str, Any], trust: bool = True, sources: Mapping[
         sources: What things there are to be made from, by name.
     """
     if not trust:
-        return ["survey_trust is false"]
+        return ["survey_trust is false", *_kept_otherwise(answer)]
     if answer["receipt"] is not True:
-        return ["no receipt of an earlier run"]
+        return ["no receipt of an earlier run", *_kept_otherwise(answer)]
     home = f"{answer['home']}/"
     reasons = [f"{thing.replace(home, '~/', 1)} changed" for thing in answer["differs"]]
     made_from = answer["sources"]
@@ -72,7 +75,14 @@ def survey_work(answer: Mapping[str, Any], trust: bool = True, sources: Mapping[
         reasons.append(f"the service is {answer['service'] or 'not reachable'}")
     elif not answer["listening"]:
         reasons.append("the server does not listen")
-    return reasons
+    return [*reasons, *_kept_otherwise(answer)] if reasons else []
+
+
+def _kept_otherwise(answer: Mapping[str, Any]) -> list[str]:
+    """Return a word about a keeper that is not the first choice: it is never taken in silence."""
+    if not answer.get("refused") or answer["keeper"] == "none":
+        return []
+    return [f"kept by {answer['keeper']}, because {answer['refused']}"]
 
 
 def survey_digest(asked: object, roles: str) -> str:

@@ -1,0 +1,276 @@
+"""What keeps Jupyter running where an account may not linger, and where no systemd is: real machines made that way."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.machines import Lab
+
+PLAIN = "rita-plain13"  # no systemd, no tmux; cron
+FORBIDDEN = "leo-node12"  # systemd, and polkit says no to lingering; tmux
+SUDOER = "sam-node12"  # the same, and sudo without a password
+
+NO_LINGER = """
+cat >/etc/polkit-1/rules.d/10-lab.rules <<'RULE'
+polkit.addRule(function(action, subject) {
+  if (action.id.indexOf("org.freedesktop.login1.set-") === 0 && ["leo", "sam"].indexOf(subject.user) !== -1)
+    return polkit.Result.NO;
+});
+RULE
+echo 'sam ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/sam
+systemctl restart polkit
+"""
+KILLING = """
+mkdir -p /etc/systemd/logind.conf.d
+printf '[Login]\\nKillUserProcesses=yes\\n' >/etc/systemd/logind.conf.d/lab.conf
+systemctl restart systemd-logind
+"""
+LINGER = "rm -f /etc/polkit-1/rules.d/10-lab.rules /etc/sudoers.d/sam; systemctl restart polkit"
+
+
+@pytest.fixture(scope="module")
+def strict(lab: Lab) -> Iterator[Lab]:
+    """The lab while polkit refuses two users to linger."""
+    made = lab.root("node12", NO_LINGER)
+    assert made.code == 0, made.err
+    yield lab
+    lab.root("node12", LINGER)
+
+
+@pytest.fixture(scope="module")
+def plain(lab: Lab) -> Lab:
+    """The lab with the account on the machine without systemd provisioned."""
+    return up(lab, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def forbidden(strict: Lab) -> Lab:
+    """The lab with the account that may not linger provisioned."""
+    return up(strict, FORBIDDEN)
+
+
+@pytest.fixture(scope="module")
+def sudoer(strict: Lab) -> Lab:
+    """The lab with the account that may not linger and may become root provisioned."""
+    return up(strict, SUDOER, "-e", "jupyter_service_root=true")
+
+
+def up(lab: Lab, account: str, *words: str) -> Lab:
+    """Provision an account by the driver."""
+    done = lab.nbfleet("up", "-i", str(lab.inventory), account, *words, "--json")
+    assert done.code == 0, done.out + done.err
+    return lab
+
+
+def told(lab: Lab, account: str) -> dict[str, Any]:
+    """Return what `status` says of an account."""
+    done = lab.nbfleet("status", account, "--json")
+    assert done.code == 0, done.out + done.err
+    (found,) = done.answer["data"]["accounts"]
+    assert isinstance(found, dict)
+    return found
+
+
+def wait_for(what: str, said: Callable[[], bool], seconds: float = 90) -> None:
+    """Poll until something is so."""
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.5)
+
+
+def server(lab: Lab, machine: str, user: str) -> str:
+    """Return the process number of a user's Jupyter; empty when there is none."""
+    found = lab.root(machine, f"pgrep -u {user} -f 'bin/jupyter-notebook --config' | head -n 1")
+    return found.out.strip()
+
+
+def open_and_see(lab: Lab, account: str) -> None:
+    """Open the forward, come in with the token, and run a kernel over its private sockets."""
+    done = lab.nbfleet("connect", account, "--background", "--no-browser", "--json")
+    assert done.code == 0, done.out + done.err
+    url, _, token = str(done.answer["data"]["url"]).partition("?token=")
+    base = url.removesuffix("tree").removesuffix("lab")
+    asked = urllib.request.Request(f"{base}api/kernels", data=b"{}", method="POST")  # noqa: S310
+    asked.add_header("Authorization", f"token {token}")
+    with urllib.request.urlopen(asked, timeout=60) as reply:  # noqa: S310
+        assert json.load(reply)["name"] == "python3"
+    assert token not in lab.nbfleet("logs", account, "-n", "500").out
+
+
+def log_out(lab: Lab, machine: str, user: str) -> None:
+    """End every login of a user, the driver's and Ansible's shared connections too."""
+    lab.nbfleet("disconnect")
+    gone = lab.root(machine, f"pkill -u {user} -x sshd; pkill -u {user} -x sshd-session; pkill -u {user} -x systemd; :")
+    assert gone.code == 0
+    wait_for("the logins to end", lambda: lab.root(machine, f"pgrep -u {user} -x 'sshd|sshd-session'").code == 1)
+
+
+class TestWithoutSystemd:
+    def test_every_verb_does_its_work_and_names_the_keeper(self, plain: Lab) -> None:
+        assert plain.root("plain13", "test -d /run/systemd/system").code == 1
+        found = told(plain, PLAIN)
+        assert (found["keeper"], found["state"], found["answers"]) == ("session", "active", True)
+        assert found["memory"] > 20_000_000
+        open_and_see(plain, PLAIN)
+        assert "Jupyter Server" in plain.nbfleet("logs", PLAIN, "-n", "500").out
+        before = server(plain, "plain13", "rita")
+        done = plain.nbfleet("restart", PLAIN)
+        assert done.code == 0, done.err
+        assert server(plain, "plain13", "rita") not in ("", before)
+
+    def test_it_outlives_the_login_and_a_second_run_changes_nothing(self, plain: Lab) -> None:
+        before = server(plain, "plain13", "rita")
+        log_out(plain, "plain13", "rita")
+        assert server(plain, "plain13", "rita") == before != ""
+        again = plain.playbook("site", "--limit", PLAIN, "-e", "survey_trust=false")
+        assert again.code == 0, again.out
+        assert "changed=0" in again.out
+        assert "kept by session, because the machine runs without systemd" in again.out
+        assert server(plain, "plain13", "rita") == before
+
+    def test_a_server_that_dies_comes_back_and_leaves_no_kernel_behind(self, plain: Lab) -> None:
+        open_and_see(plain, PLAIN)
+        before = server(plain, "plain13", "rita")
+        assert plain.root("plain13", "pgrep -u rita -f ipykernel_launcher").code == 0
+        plain.root("plain13", f"kill -KILL {before}")
+        wait_for("another server", lambda: server(plain, "plain13", "rita") not in ("", before))
+        assert plain.root("plain13", "pgrep -u rita -f ipykernel_launcher").code == 1
+        wait_for("it to answer", lambda: told(plain, PLAIN)["answers"] is True)
+
+    def test_a_number_that_belongs_to_another_process_now_is_left_alone(self, plain: Lab) -> None:
+        # The supervisor is killed without a word, and its noted number is another program's.
+        victim = "setsid -f sleep 600; sed -i s/^pid=.*/pid=$(pgrep -u rita -x sleep)/ /tmp/nbfleet-run-*/keeper"
+        plain.root("plain13", "pkill -KILL -u rita -f session.py; :")
+        assert plain.on(PLAIN, victim).code == 0
+        assert told(plain, PLAIN)["state"] == "inactive"
+        assert "the service is inactive" in plain.playbook("site", "--limit", PLAIN, "--check").out
+        done = plain.nbfleet("restart", PLAIN)
+        assert done.code == 0, done.err
+        assert plain.root("plain13", "pkill -u rita -x sleep").code == 0
+        assert told(plain, PLAIN)["answers"] is True
+
+    def test_a_server_that_cannot_start_says_why(self, plain: Lab) -> None:
+        words = ["-e", json.dumps({"jupyter_service_extra_config": "raise RuntimeError('as asked')"})]
+        failed = plain.playbook("site", "--limit", PLAIN, *words)
+        assert failed.code != 0
+        assert "Jupyter did not start (RuntimeError: as asked)" in failed.out
+        told_so = plain.nbfleet("restart", PLAIN, "--json")
+        assert told_so.code == 5
+        assert "Jupyter does not start" in told_so.answer["error"]["message"]
+        up(plain, PLAIN)
+        assert told(plain, PLAIN)["answers"] is True
+
+    def test_cron_brings_it_up_after_a_reboot(self, plain: Lab) -> None:
+        plain.nbfleet("disconnect")
+        machines = json.loads((plain.directory / "lab.json").read_text())["machines"]
+        container = next(one["container"] for one in machines if one["name"] == "plain13")
+        restarted = plain.run("podman", "--runtime", "runc", "restart", "--time", "1", container)
+        assert restarted.code == 0, restarted.err
+        wait_for("Jupyter after the reboot", lambda: server(plain, "plain13", "rita") != "")
+        wait_for("it to answer", lambda: told(plain, PLAIN)["answers"] is True)
+
+    def test_removal_leaves_nothing(self, plain: Lab) -> None:
+        done = plain.nbfleet("remove", "-i", str(plain.inventory), PLAIN, "--yes", "--json")
+        assert done.code == 0, done.out + done.err
+        left = plain.root(
+            "plain13", "pgrep -u rita -f 'session.py|jupyter'; ls -d /tmp/nbfleet-run-* ~rita/.config/nbfleet"
+        )
+        assert left.out == ""
+        assert plain.root("plain13", "crontab -u rita -l").code == 1
+
+
+class TestWithoutLingering:
+    def test_tmux_keeps_it_and_the_run_says_why(self, forbidden: Lab) -> None:
+        shown = forbidden.playbook("site", "--limit", FORBIDDEN, "-e", "survey_trust=false")
+        assert "changed=0" in shown.out
+        assert "kept by session, because lingering is refused" in shown.out
+        assert told(forbidden, FORBIDDEN)["keeper"] == "session"
+        assert forbidden.root("node12", "pgrep -u leo -x 'tmux: server'").code == 0
+        open_and_see(forbidden, FORBIDDEN)
+        before = server(forbidden, "node12", "leo")
+        log_out(forbidden, "node12", "leo")
+        assert server(forbidden, "node12", "leo") == before != ""
+
+    def test_it_stays_with_its_keeper_when_a_better_one_can_be_had(self, forbidden: Lab) -> None:
+        before = server(forbidden, "node12", "leo")
+        forbidden.root("node12", "sed -i 's/\"leo\", //' /etc/polkit-1/rules.d/10-lab.rules; systemctl restart polkit")
+        kept = forbidden.playbook("site", "--limit", FORBIDDEN, "-e", "survey_trust=false")
+        assert "changed=0" in kept.out
+        assert server(forbidden, "node12", "leo") == before
+
+    def test_and_moves_to_another_one_when_told_so(self, forbidden: Lab) -> None:
+        words = ("-e", "jupyter_service_keeper=user")
+        foretold = forbidden.playbook("site", "--limit", FORBIDDEN, *words, "--check", "--diff")
+        assert "+stop (session)" in foretold.out, foretold.out
+        assert told(forbidden, FORBIDDEN)["keeper"] == "session"
+        up(forbidden, FORBIDDEN, *words)
+        found = told(forbidden, FORBIDDEN)
+        assert (found["keeper"], found["answers"]) == ("user", True)
+        assert forbidden.root("node12", "pgrep -u leo -f session.py; ls -d /tmp/nbfleet-run-$(id -u leo)").out == ""
+
+
+class TestBySystemUnit:
+    def test_every_verb_does_its_work(self, sudoer: Lab) -> None:
+        found = told(sudoer, SUDOER)
+        assert (found["keeper"], found["state"], found["answers"]) == ("system", "active", True)
+        open_and_see(sudoer, SUDOER)
+        before = server(sudoer, "node12", "sam")
+        assert sudoer.root("node12", f"stat -c %U /proc/{before}").out.strip() == "sam"
+        log_out(sudoer, "node12", "sam")
+        assert server(sudoer, "node12", "sam") == before
+        # The account ends its own process, and systemd starts it again: no root is needed.
+        sudoer.root("node12", "mv /etc/sudoers.d/sam /root/sam")
+        done = sudoer.nbfleet("restart", SUDOER)
+        sudoer.root("node12", "mv /root/sam /etc/sudoers.d/sam")
+        assert done.code == 0, done.err
+        assert server(sudoer, "node12", "sam") not in ("", before)
+
+    def test_a_second_run_changes_nothing_and_an_altered_unit_is_repaired(self, sudoer: Lab) -> None:
+        words = ("--limit", SUDOER, "-e", "jupyter_service_root=true")
+        assert "changed=0" in sudoer.playbook("site", *words, "-e", "survey_trust=false").out
+        sudoer.root("node12", "echo '# mine' >>/etc/systemd/system/nbfleet-jupyter-$(id -u sam).service")
+        foretold = sudoer.playbook("site", *words, "--check")
+        assert "changed=0" not in foretold.out
+        assert sudoer.root("node12", "grep -c mine /etc/systemd/system/nbfleet-jupyter-*.service").out.strip() == "1"
+        assert sudoer.playbook("site", *words).code == 0
+        assert "changed=0" in sudoer.playbook("site", *words).out
+
+    def test_removal_leaves_nothing(self, sudoer: Lab) -> None:
+        done = sudoer.nbfleet("remove", "-i", str(sudoer.inventory), SUDOER, "--yes", "--json")
+        assert done.code == 0, done.out + done.err
+        left = sudoer.root(
+            "node12", "pgrep -u sam -f jupyter; ls /etc/systemd/system/*nbfleet* /run/nbfleet-* ~sam/.config/nbfleet"
+        )
+        assert left.out == ""
+
+
+class TestRefusals:
+    def test_nothing_is_touched_where_nothing_can_keep_it(self, strict: Lab) -> None:
+        strict.nbfleet("remove", "-i", str(strict.inventory), FORBIDDEN, "--yes")
+        strict.root("node12", NO_LINGER + KILLING)
+        try:
+            done = strict.nbfleet("up", "-i", str(strict.inventory), FORBIDDEN, "--json")
+        finally:
+            strict.root("node12", "rm /etc/systemd/logind.conf.d/lab.conf; systemctl restart systemd-logind")
+        assert done.code == 5
+        message = done.answer["error"]["message"]
+        assert "lingering is refused, the machine ends what a login leaves running" in message
+        assert "loginctl enable-linger max" in message
+        assert strict.root("node12", "ls -d ~max/miniconda3 ~max/.config/nbfleet").out == ""
+
+    def test_a_masked_user_manager_means_the_next_keeper(self, strict: Lab) -> None:
+        strict.root("node12", "systemctl mask --now user@$(id -u leo).service")
+        try:
+            foretold = strict.playbook("site", "--limit", FORBIDDEN, "--check")
+        finally:
+            strict.root("node12", "systemctl unmask user@$(id -u leo).service")
+        assert "kept by session, because no systemd user manager answers" in foretold.out
