@@ -294,7 +294,12 @@ def test_a_disk_that_becomes_full_is_named(account: Account) -> None:
 @pytest.mark.parametrize(
     ("parameters", "part"),
     [
-        ({"SHA256": ""}, "set miniconda_sha256"),
+        (
+            {"SHA256": ""},
+            "no SHA-256 is known for Miniconda3-test-Linux.sh; look it up at the vendor's and set miniconda_sha256",
+        ),
+        ({"SHA256": "abc"}, "miniconda_sha256 is 'abc', which is no SHA-256"),
+        ({"SHA256": "g" * 64}, "which is no SHA-256"),
         ({"SHA256": "0" * 64}, "so it was not run"),
         ({"GLIBC": "99.0"}, "needs 99.0 or newer"),
         ({"FREE_MB": "999999999"}, "the installation needs 999999999 MB"),

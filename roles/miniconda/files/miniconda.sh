@@ -172,6 +172,7 @@ preflight() {
     esac
 
     [ -n "$SHA256" ] || refuse "no SHA-256 is known for $FILE; look it up at the vendor's and set miniconda_sha256"
+    [ ${#SHA256} -eq 64 ] && [ -z "$(printf %s "$SHA256" | tr -d 0-9a-f)" ] || refuse "miniconda_sha256 is '$SHA256', which is no SHA-256 (64 hexadecimal digits); copy it again from the vendor's page"
     case "$URL" in
         file:///*) [ -r "${URL#file://}" ] || refuse "the installer ${URL#file://} is not there or not readable; correct miniconda_installer_url or miniconda_base_url" ;;
         *) command -v curl >/dev/null 2>&1 || command -v wget >/dev/null 2>&1 ||
