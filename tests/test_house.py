@@ -80,7 +80,7 @@ class TestRole:
             "conda_config": ["conda_config_files"],
             "shell_profile": ["shell_profile_files"],
             "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed"],
-            "jupyter_service": ["jupyter_service_files", "jupyter_service_link", "jupyter_service_linger_file"],
+            "jupyter_service": [f"jupyter_service_{name}" for name in ("files", "link", "linger_file", "network_file")],
         }.get(role.name, [])
         assert [name for name in public if not name.startswith(f"{role.name}_")] == []
         assert [name for name in internal if not name.startswith(f"__{role.name}_") and name not in answers] == []

@@ -308,6 +308,9 @@ class TestDownloads:
         conda = {"http": "http://p:1", "http://near.example": "http://q:2"}
         assert fetching.proxies_for("http://far.example/x", conda, {"http": "http://e:3"})["http"] == "http://p:1"
         assert fetching.proxies_for("http://near.example/x", conda, {})["http"] == "http://q:2"
+        assert (
+            fetching.proxies_for("http://near.example/x", {**conda, "http://near.example": ""}, {"http": "e:3"}) == {}
+        )
         assert fetching.proxies_for("https://far.example/x", conda, {"https": "http://e:3"})["https"] == "http://e:3"
 
 

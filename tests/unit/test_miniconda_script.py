@@ -96,6 +96,7 @@ class Account:
             "FREE_MB": "1",
             "FREE_INODES": "1",
             "PROXY": "",
+            "DIRECT": "",
             "CA_BUNDLE": "",
             "LOCK_WAIT": "20",
             "KEEP": "no",

@@ -78,11 +78,12 @@ def _trust(reach: Reach, base: Path) -> ssl.SSLContext:
 
 
 def proxies_for(url: str, configured: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxies for an address: the most special of conda's, over those of the surroundings."""
+    """Return the proxies for an address: the most special of conda's, over those of the surroundings; "" is none."""
     parts = urllib.parse.urlsplit(url)
     ranked = (f"{parts.scheme}://{parts.hostname}", parts.scheme, f"all://{parts.hostname}", "all")
     chosen = next((configured[key] for key in ranked if key in configured), None)
-    return {**environ, **({parts.scheme: chosen} if chosen else {})}
+    proxies = environ if chosen is None else {**environ, parts.scheme: chosen}
+    return {scheme: proxy for scheme, proxy in proxies.items() if proxy}
 
 
 class Fetcher:

@@ -6,7 +6,7 @@
 #
 # Sent whole over the connection; needs a POSIX sh and the machine's own small tools, no Python. The lines
 # put before it set: MODE (install, check, remove, remove-check) PREFIX LABEL VERSION ARCHITECTURE FILE URL
-# SHA256 GLIBC FREE_MB FREE_INODES PROXY CA_BUNDLE LOCK_WAIT KEEP REMOVABLE.
+# SHA256 GLIBC FREE_MB FREE_INODES PROXY (-: a line of standard input) DIRECT CA_BUNDLE LOCK_WAIT KEEP REMOVABLE.
 # It ends with one line: "@nbfleet STATUS SENTENCE", STATUS being unchanged, changed or refused.
 # Everything is a function, so a script that arrives cut short does nothing.
 set -u
@@ -214,6 +214,7 @@ fetch() {
     fetch_again=yes
     if [ -n "$PROXY" ]; then
         export http_proxy="$PROXY" https_proxy="$PROXY" HTTPS_PROXY="$PROXY" all_proxy="$PROXY"
+        export no_proxy="$DIRECT" NO_PROXY="$DIRECT"
     fi
     case "$URL" in
         file://*)
@@ -237,10 +238,10 @@ fetch() {
     esac
     fetch_status=$?
     [ $fetch_status -ne 0 ] || return 0
-    fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1)
+    fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1 | sed 's|://[^/@ ]*@|://***@|g')
     case "$code $fetch_error" in
         408* | 429*) ;;
-        4[0-9][0-9]\ * | *ERROR\ 4[0-9][0-9]*) fetch_again=no ;;
+        4[0-9][0-9]\ * | *ERROR\ 4[0-9][0-9]* | *response\ 407*) fetch_again=no ;;
         *certificate* | *[Nn]o\ space\ left* | *quota\ exceeded* | *[Ww]rit*) fetch_again=no ;;
     esac
     return 1
@@ -263,6 +264,9 @@ download() {
     if [ -n "${fetch_error:-}" ] || [ ! -f "$WORK/part" ]; then
         rm -rf "$WORK"
         case "$fetch_error" in
+            *40[17]*)
+                hint="it wants a user and a password; give them in miniconda_proxy if it is the proxy that asks, in ~/.netrc of the account otherwise"
+                ;;
             *certificate*) hint="set miniconda_ca_bundle to the certificates of your network" ;;
             *space\ left* | *quota\ exceeded* | *[Ww]rit*) hint="free some space and run again" ;;
             *) hint="check miniconda_version, miniconda_base_url (a mirror) and miniconda_proxy" ;;
@@ -441,6 +445,7 @@ main_remove() {
 }
 
 main() {
+    if [ "$MODE$PROXY" = install- ]; then IFS= read -r PROXY || PROXY=; fi
     who="$(id -un 2>/dev/null || id -u)@$(uname -n)"
     PREFIX=${PREFIX%/}
     WORK=${PREFIX%/*}/.${PREFIX##*/}.nbfleet
