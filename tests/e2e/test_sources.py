@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from tests.machines import ROOT, only_way
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.machines import Lab
 
@@ -19,10 +29,12 @@ HOME = "/home/zoe"
 @pytest.fixture
 def bare(lab: Lab) -> Iterator[Lab]:
     """The lab, with an account on which nothing is installed before and after."""
-    clear = f"systemctl --user stop nbfleet-jupyter; rm -rf {HOME}/miniconda3 {HOME}/.miniconda3.nbfleet {HOME}/.conda"
-    lab.on(ACCOUNT, clear)
-    yield lab
-    lab.on(ACCOUNT, clear)
+    for _ in range(2):
+        gone = lab.playbook("remove", "--limit", ACCOUNT)
+        assert gone.code == 0, gone.out
+        assert lab.on(ACCOUNT, f"test ! -e {HOME}/miniconda3").code == 0
+        if _ == 0:
+            yield lab
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +72,97 @@ def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: 
     assert done.code == 0, done.out
     mark = said(bare, "cat miniconda3/.nbfleet-installed")
     assert "flavour: Miniforge\nversion: Miniconda3-standin-Linux-x86_64\n" in mark
+
+
+@pytest.fixture(scope="module")
+def bundle(provisioned: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the account, whose lock another account has made, in spite of a first try that was killed."""
+    folder = tmp_path_factory.mktemp("bundle") / "folder"
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "nbfleet", *gather(provisioned, folder)],
+        cwd=ROOT,
+        env=provisioned.environment | {"XDG_CACHE_HOME": str(folder.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("packages/*/*")):
+        assert time.monotonic() < deadline, "no package came"
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait(20)
+    done = alone(provisioned, folder).nbfleet(*gather(provisioned, folder))
+    assert done.code == 0, done.out + done.err
+    return folder
+
+
+def gather(lab: Lab, folder: Path) -> list[str]:
+    return ["bundle", "-i", str(lab.inventory), ACCOUNT, "--to", str(folder), "--json"]
+
+
+def alone(lab: Lab, folder: Path) -> Lab:
+    """The lab as seen by a controller whose cache is empty."""
+    return replace(lab, environment=lab.environment | {"XDG_CACHE_HOME": str(folder.parent)})
+
+
+def offline(lab: Lab, folder: Path) -> Lab:
+    """The lab as seen by a controller that has an empty cache and no way out but SSH."""
+    nowhere = "http://127.0.0.1:9"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "PIP_INDEX_URL")
+    return replace(
+        lab,
+        environment=lab.environment | dict.fromkeys(names, nowhere) | {"XDG_CACHE_HOME": str(folder.parent / "none")},
+    )
+
+
+def test_a_bundle_is_whole_and_made_once(provisioned: Lab, bundle: Path) -> None:
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout[-500:] + checked.stderr
+    names = checked.stdout
+    for part in ("installers/Miniconda3-standin-Linux-x86_64.sh: OK", "locks/linux-64-", "packages/noarch/", "linker-"):
+        assert part in names
+    packages = sorted(bundle.glob("packages/*/*"))
+    cut, lost, *others = packages
+    before = {path: path.stat().st_mtime_ns for path in others}
+    cut.write_bytes(cut.read_bytes()[:100])
+    lost.unlink()
+    again = alone(provisioned, bundle).nbfleet(*gather(provisioned, bundle))
+    assert again.code == 0, again.out
+    assert {path: path.stat().st_mtime_ns for path in others} == before
+    assert sorted(bundle.glob("packages/*/*")) == packages
+    assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=bundle, check=False).returncode == 0
+    assert list(bundle.rglob(".*")) == []
+
+
+def test_a_bundle_provisions_a_bare_account_with_nothing_but_ssh(bare: Lab, bundle: Path) -> None:
+    words = ["--limit", ACCOUNT, "-v", "-e", f"miniconda_bundle={bundle}"]
+    apart = offline(bare, bundle)
+    with only_way(bare, "node12", "bastion"):
+        done = apart.playbook("site", *words)
+        assert done.code == 0, done.out[-4000:]
+        again = apart.playbook("site", *words, "-e", "survey_trust=false")
+        assert "linked_by: rattler" in done.out
+        assert "changed=0" in again.out, again.out[-4000:]
+        refused = apart.playbook("site", *words, "-e", '{"jupyter_extra_packages": ["bash_kernel"]}')
+    assert refused.code != 0
+    text = " ".join(refused.out.split())
+    assert re.search(r"is not there: without a network nothing can be solved for", text), text[-1500:]
+    assert "nbfleet bundle --to" in text
+    assert said(bare, "systemctl --user is-active nbfleet-jupyter") == "active"
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("provisioned")
+def test_the_controller_downloads_once_and_the_account_nothing(bare: Lab, tmp_path: Path) -> None:
+    apart = alone(bare, tmp_path / "any")
+    with only_way(bare, "node12", "bastion"):
+        done = apart.playbook("site", "--limit", ACCOUNT, "-v", "-e", "miniconda_source=controller")
+    assert done.code == 0, done.out[-4000:]
+    sent = re.search(r"sent:\s+bytes: (\d+)\s+packages: (\d+)", done.out)
+    assert sent
+    assert int(sent[2]) == len(list((tmp_path / "nbfleet" / "packages").glob("*/*")))
+    assert int(sent[1]) > 1_000_000
+    assert [path.name for path in (tmp_path / "nbfleet" / "installers").iterdir()] == [
+        "Miniconda3-standin-Linux-x86_64.sh"
+    ]

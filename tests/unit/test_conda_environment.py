@@ -93,6 +93,8 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "verify": False,
         "linker": "",
         "linker_sha256": "",
+        "network": "all",
+        "packages": "",
         "keep": "",
         "update": [],
         **params,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by
+from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by, to_send
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
 from ansible.module_utils.conda_records import LOCK, Environment, write
@@ -86,6 +86,17 @@ options:
     description: Hash of O(linker); it is unpacked once, beside conda.
     type: str
     default: ""
+  network:
+    description:
+      - What may be downloaded here. With V(index), packages of a lock come in O(packages), and a solve asks the
+        channels; with V(none), nothing is downloaded and nothing can be solved for.
+    type: str
+    choices: [all, index, none]
+    default: all
+  packages:
+    description: File with the packages that RV(packages_missing) named; it is unpacked into the cache and removed.
+    type: str
+    default: ""
   keep:
     description: With V(solved), text of a lock whose packages are kept at their versions.
     type: str
@@ -139,6 +150,11 @@ linker_missing:
   description: Whether the linker has to be sent first; nothing was changed then.
   returned: state is present
   type: bool
+packages_missing:
+  description: Packages of the lock (stem, url, digest) that have to be sent first; nothing was changed then.
+  returned: state is present
+  type: list
+  elements: list
 linker_refused:
   description: Why conda installed the lock and not the linker, in a sentence.
   returned: state is present
@@ -163,8 +179,11 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             if not (base / "bin" / "conda").exists():
                 raise Refusal(f"there is no conda in {base}; install it first")
             linker, digest = params["linker"], params["linker_sha256"]
-            if plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base):
-                return {"changed": True, "linker_missing": True, "missing": plan.wanting, "diff": diffs}
+            lacks = plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base)
+            packages = [] if params["packages"] else to_send(environment, plan, params)
+            if lacks or packages:
+                first = {"linker_missing": lacks, "packages_missing": packages}
+                return {"changed": True, "missing": plan.wanting, "diff": diffs, **first}
             outcome = carry_out(environment, params)
     before, after = planned_variables(environment, params["variables_file"])
     if before != after:
@@ -186,7 +205,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         _, variables = planned_variables(environment, params["variables_file"])
         known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
-    return {**answer, **outcome._asdict(), "linker_missing": False}
+    return {**answer, **outcome._asdict(), "linker_missing": False, "packages_missing": []}
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
@@ -247,6 +266,8 @@ def main() -> None:
             "verify": {"type": "bool", "default": False},
             "linker": {"type": "str", "default": ""},
             "linker_sha256": {"type": "str", "default": ""},
+            "network": {"type": "str", "choices": ["all", "index", "none"], "default": "all"},
+            "packages": {"type": "str", "default": ""},
             "keep": {"type": "str", "default": ""},
             "update": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent", "solved"], "default": "present"},
