@@ -101,11 +101,39 @@ class Lab:
         """Run a POSIX sh script on an account, the way the inventory says."""
         return self.run("ansible", "-i", str(self.inventory), account, "-m", "ansible.builtin.raw", "-a", script)
 
+    def machine(self, name: str) -> dict[str, Any]:
+        """Return what the lab's plan says of a machine."""
+        machines = json.loads((self.directory / "lab.json").read_text())["machines"]
+        return next(dict(one) for one in machines if one["name"] == name)
+
+    def address(self, machine: str) -> str:
+        """Return a machine's address on the network behind the bastion."""
+        return str(self.machine(machine)["address"])
+
     def root(self, machine: str, script: str) -> Run:
         """Run a POSIX sh script as root inside a machine, past SSH."""
-        machines = json.loads((self.directory / "lab.json").read_text())["machines"]
-        container = next(one["container"] for one in machines if one["name"] == machine)
-        return self.run("podman", "exec", container, "sh", "-c", script)
+        return self.run("podman", "exec", self.machine(machine)["container"], "sh", "-c", script)
+
+
+@contextlib.contextmanager
+def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:
+    """Drop every packet that a machine sends to or gets from others than one, for as long as the block lasts."""
+    process = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.machine(machine)["container"]).out.strip()
+    rules = [
+        [chain, "!", side, lab.address(other), "!", interface, "lo", "-j", "DROP"]
+        for chain, side, interface in (("OUTPUT", "-d", "-o"), ("INPUT", "-s", "-i"))
+    ]
+
+    def each(verb: str) -> None:
+        for rule in rules:
+            done = lab.run("nsenter", "-t", process, "-n", "iptables", verb, *rule)
+            assert done.code == 0, done.err
+
+    each("-A")
+    try:
+        yield
+    finally:
+        each("-D")
 
 
 @contextlib.contextmanager

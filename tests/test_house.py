@@ -87,6 +87,7 @@ class TestRole:
                 "jupyter_service_keepers",
                 "jupyter_service_kept",
                 "jupyter_service_links",
+                "jupyter_service_network_file",
                 "jupyter_service_paths",
                 "jupyter_service_refusals",
             ],

@@ -54,6 +54,12 @@ def parser() -> Parser:
             help="restart when no kernel computes, now, or leave that to the next start (%(default)s)",
         )
 
+    bundle = verb(verbs, "bundle", "gather all that accounts need in one folder, for runs without a network")
+    bundle.add_argument("hosts", nargs="*", metavar="HOST", help="inventory name or pattern, or [user@]host[:port]")
+    add_run(bundle)
+    bundle.add_argument("--to", metavar="FOLDER", default="nbfleet-bundle", help="the folder (%(default)s)")
+    bundle.set_defaults(check=False, diff=False)
+
     connect = verb(verbs, "connect", "open an account's Jupyter in the browser")
     connect.add_argument("host", metavar="HOST")
     add_connect(connect)

@@ -93,6 +93,8 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "verify": False,
         "linker": "",
         "linker_sha256": "",
+        "network": "all",
+        "packages": "",
         "keep": "",
         "update": [],
         "generations": False,
@@ -562,11 +564,12 @@ class TestAccountFiles:
         folder = {"path": str(state), "mode": "0700"}
         config = {"path": str(state / "config.py"), "content": "c = 1\n", "mode": "0600"}
         kept = {"secret": str(state / "token"), "new_secret": False, "record": str(state / "made.json")}
-        return {"folders": [folder], "files": [config], **kept, **more}
+        network = {"variables_file": str(state / "network.env"), "variables": {}}
+        return {"folders": [folder], "files": [config], **kept, **network, **more}
 
     def converge(self, params: dict[str, Any]) -> list[Any]:
         changes: list[Any] = files.wanted_changes(params)
-        files.carry_out(changes, Path(params["record"]))
+        files.carry_out(changes, Path(params["record"]), params["variables"])
         return changes
 
     def test_everything_is_made_once(self, tmp_path: Path) -> None:
@@ -597,6 +600,22 @@ class TestAccountFiles:
         assert [change.kind for change in self.converge(self.params(tmp_path, new_secret=True))] == ["secret"]
         assert files.is_secret(token)
         assert token.read_text() != before
+
+    def test_variables_are_for_their_owner_alone_in_no_diff_and_gone_when_there_are_none(self, tmp_path: Path) -> None:
+        self.converge(self.params(tmp_path))
+        given = {"no_proxy": "localhost", "https_proxy": 'http://me:ge"heim@p:1'}
+        made = self.converge(self.params(tmp_path, variables=given))
+        file = tmp_path / ".config" / "nbfleet" / "network.env"
+        assert file.read_text() == 'https_proxy="http://me:ge\\"heim@p:1"\nno_proxy="localhost"\n'
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert self.converge(self.params(tmp_path, variables=given)) == []
+        changed = self.converge(self.params(tmp_path, variables={**given, "https_proxy": "http://me:other@p:1"}))
+        assert [change.after for change in made + changed] == [
+            "https_proxy\nno_proxy\n",
+            "https_proxy=another value\nno_proxy\n",
+        ]
+        assert [change.kind for change in self.converge(self.params(tmp_path))] == ["variables"]
+        assert not file.exists()
 
     def test_a_wrong_mode_is_a_change_and_the_secret_stays(self, tmp_path: Path) -> None:
         self.converge(self.params(tmp_path))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 module = load("jupyter", "conda_environment")
 locks, plan, specs = (load_shared(f"conda_{name}") for name in ("locks", "plan", "specs"))
-fetching = load_shared("conda_fetch")
+fetching, packing = load_shared("conda_fetch"), load_shared("conda_pack")
 WHEEL = "f" * 64
 
 
@@ -122,6 +122,8 @@ def run(base: Path, *lines: str, check: bool = False, **more: Any) -> dict[str, 
         "verify": False,
         "linker": "/nowhere/linker.whl",
         "linker_sha256": WHEEL,
+        "network": "all",
+        "packages": "",
         "keep": "",
         "update": [],
         **more,
@@ -308,7 +310,59 @@ class TestDownloads:
         conda = {"http": "http://p:1", "http://near.example": "http://q:2"}
         assert fetching.proxies_for("http://far.example/x", conda, {"http": "http://e:3"})["http"] == "http://p:1"
         assert fetching.proxies_for("http://near.example/x", conda, {})["http"] == "http://q:2"
+        assert (
+            fetching.proxies_for("http://near.example/x", {**conda, "http://near.example": ""}, {"http": "e:3"}) == {}
+        )
         assert fetching.proxies_for("https://far.example/x", conda, {"https": "http://e:3"})["https"] == "http://e:3"
+
+
+class TestSentPackages:
+    """Packages that come from the controller."""
+
+    def test_what_the_cache_lacks_is_named_and_then_taken_without_a_download(
+        self, base: Path, channel: Channel, environment: Path, tmp_path: Path
+    ) -> None:
+        six, app = channel.package("six", {"lib/six.py": "6\n"}), channel.package("app", {"bin/app": "1\n"})
+        run(base, six)
+        channel.asked.clear()
+        wanted = run(base, six, app, network="none")
+        assert [package.stem for package in wanted["packages_missing"]] == ["app-1.0-0"]
+        assert (wanted["changed"], names(environment)) == (True, ["six"])
+        archive = channel.folder / "noarch" / "app-1.0-0.tar.bz2"
+        stranger = tmp_path / "stranger"
+        stranger.write_text("not asked for")
+        packing.pack({archive.name: archive, "../evil": stranger}, tmp_path / "packages-x.tar")
+        done = run(base, six, app, network="none", packages=str(tmp_path / "packages-x.tar"))
+        assert (done["linked_by"], done["packages_missing"], channel.asked) == ("rattler", [], [])
+        assert names(environment) == ["app", "six"]
+        assert not list(tmp_path.glob("packages-*"))
+        assert not (base / "evil").exists()
+        assert run(base, six, app, network="none")["changed"] is False
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"evil", "did not come as its hash says; run again"), (None, "the packages did not arrive whole")],
+        ids=["another content", "cut short"],
+    )
+    def test_what_did_not_arrive_as_it_was_sent_is_refused(
+        self, base: Path, channel: Channel, environment: Path, tmp_path: Path, content: bytes | None, words: str
+    ) -> None:
+        line = channel.package("six", {"lib/six.py": "6\n" * 9000})
+        archive, sent = channel.folder / "noarch" / "six-1.0-0.tar.bz2", tmp_path / "packages-x.tar"
+        if content:
+            archive.write_bytes(content)
+        packing.pack({archive.name: archive}, sent)
+        if not content:
+            sent.write_bytes(sent.read_bytes()[:600])
+        with pytest.raises(specs.Refusal, match=words):
+            run(base, line, network="index", packages=str(sent))
+        assert not environment.exists()
+        assert channel.asked == []
+
+    def test_without_a_network_nothing_is_solved_for(self, base: Path, environment: Path) -> None:
+        with pytest.raises(specs.Refusal, match="six would have to be solved for, which takes a network"):
+            run(base, specs=["six"], network="none")
+        assert not environment.exists()
 
 
 class TestVerify:

@@ -96,7 +96,9 @@ class Account:
             "FREE_MB": "1",
             "FREE_INODES": "1",
             "PROXY": "",
+            "DIRECT": "",
             "CA_BUNDLE": "",
+            "PUSHED": "",
             "LOCK_WAIT": "20",
             "KEEP": "no",
             "REMOVABLE": "",
@@ -230,6 +232,53 @@ def test_a_script_cut_short_does_nothing(account: Account) -> None:
     assert account.tree() == set()
 
 
+def test_an_installer_that_is_pushed_is_asked_for_and_then_used(account: Account) -> None:
+    status, place = account.run(URL="-")
+    assert (status, account.prefix.exists()) == ("wanting", False)
+    Path(place).write_text("cut short")
+    assert account.run(URL="-", PUSHED=place)[0] == "wanting"
+    Path(place).write_text(INSTALLER)
+    assert account.run(URL="-", PUSHED=place)[0] == "changed"
+    assert {path.name for path in (account.folder / "home").iterdir()} == {"miniconda3", ".conda"}
+    assert account.run(URL="-")[0] == "unchanged"
+
+
+def test_the_controller_fetches_once_and_keeps_only_what_is_right(account: Account) -> None:
+    store = account.folder / "store"
+    kept = store / account.installer.name
+    status, sentence = account.run("fetch", PREFIX=str(store), SHA256="0" * 64)
+    assert (status, "so it was not run" in sentence) == ("refused", True)
+    assert list(store.iterdir()) == []
+    assert account.run("fetch", PREFIX=str(store))[0] == "changed"
+    assert (list(store.iterdir()), kept.read_text()) == ([kept], INSTALLER)
+    assert account.run("fetch", PREFIX=str(store), URL="file:///nowhere")[0] == "unchanged"
+    kept.write_text("damaged")
+    assert account.run("fetch", PREFIX=str(store))[0] == "changed"
+    assert account.tree() == set()
+
+
+def test_a_proxy_s_password_comes_by_standard_input(account: Account) -> None:
+    curl = account.folder / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(
+        f'#!/bin/sh\necho "$http_proxy $https_proxy $no_proxy" >"{account.folder}/asked"\n'
+        'echo "curl: (5) http://me:geheim@p:1 is unknown" >&2\nexit 5\n'
+    )
+    curl.chmod(0o755)
+    text = account.text("install", URL="http://example.invalid/x.sh", PROXY="-", DIRECT="intra")
+    done = subprocess.run(
+        ["/bin/sh", "-c", text],
+        input="http://me:geheim@p:1\n",
+        env={**account.environment, "PATH": f"{curl.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (account.folder / "asked").read_text() == "http://me:geheim@p:1 http://me:geheim@p:1 intra\n"
+    assert "http://***@p:1 is unknown" in done.stdout
+    assert "geheim" not in done.stdout + done.stderr
+
+
 def test_a_working_conda_of_somebody_else_is_used_and_never_touched(account: Account) -> None:
     command = ["/bin/sh", str(account.installer), "-b", "-p", str(account.prefix)]
     subprocess.run(command, env=account.environment, check=True)
@@ -294,7 +343,12 @@ def test_a_disk_that_becomes_full_is_named(account: Account) -> None:
 @pytest.mark.parametrize(
     ("parameters", "part"),
     [
-        ({"SHA256": ""}, "set miniconda_sha256"),
+        (
+            {"SHA256": ""},
+            "no SHA-256 is known for Miniconda3-test-Linux.sh; look it up at the vendor's and set miniconda_sha256",
+        ),
+        ({"SHA256": "abc"}, "miniconda_sha256 is 'abc', which is no SHA-256"),
+        ({"SHA256": "g" * 64}, "which is no SHA-256"),
         ({"SHA256": "0" * 64}, "so it was not run"),
         ({"GLIBC": "99.0"}, "needs 99.0 or newer"),
         ({"FREE_MB": "999999999"}, "the installation needs 999999999 MB"),

@@ -6,10 +6,13 @@ Arguments besides the module's own:
 - ``lock_file``: where the lock of all accounts with this platform, these specs and channels is kept here, or will be;
   empty for none. It is not used for conda's base environment, and for one that another hand made.
 - ``linker``: the pip requirement, with its hash, of the wheel that installs from a lock; empty: conda does it.
+- ``source``: ``account``, or ``controller``: a lock's packages are downloaded here, once, and sent to who lacks them.
+- ``bundle``: folder here from which all comes without a network; empty: none.
 - ``update``: with ``state: solved``, what may move in a new lock: names of packages, or ``*`` for all.
 
 Besides the module's own answer: ``locked``, a word for the lock that counts for the account; ``lock_written``, the file
-that was written here; with ``state: solved`` also ``lock_file``, ``added``, ``removed`` and ``moved``.
+that was written here; with ``state: solved`` also ``lock_file``, ``added``, ``removed`` and ``moved``; ``sent``, how
+many packages and bytes the account was sent. With ``state: bundled`` nothing is asked of it: the bundle is made.
 
 Accounts are handled by as many processes at once as there are forks. The first one that finds no lock holds a flock
 while it solves; whoever holds it has a process already, so that nobody waits for an account without one.
@@ -20,9 +23,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +35,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import ansible.module_utils
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -165,6 +171,14 @@ def unwritable(folder: Path) -> str:
     return "" if os.access(folder, os.W_OK) else "not writable"
 
 
+def shared(name: str) -> Any:  # noqa: ANN401 - a module
+    """Import what this role's module uses on accounts."""
+    folder = str(Path(__file__).resolve().parents[1] / "module_utils")
+    if folder not in ansible.module_utils.__path__:
+        ansible.module_utils.__path__.append(folder)
+    return importlib.import_module(f"ansible.module_utils.conda_{name}")
+
+
 def in_this_run(thing: object, ending: str) -> Path:
     """Return a file that the processes of this run share about a thing; it goes with the run."""
     name = hashlib.sha256(str(thing).encode()).hexdigest()[:16]
@@ -273,10 +287,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._place = str(self._asked.pop("lock_file", "") or "")
         self._update = list(self._asked.pop("update", []))
         self._requirement = str(self._asked.pop("linker", "") or "")
+        self._bundle = str(self._asked.pop("bundle", "") or "")
+        source = str(self._asked.pop("source", "") or "account")
+        self._asked["network"] = "none" if self._bundle else "index" if source == "controller" else "all"
+        self._store = Path(self._bundle).expanduser().absolute() if self._bundle else cache()
+        self._sent: Result = {}
         self._warnings: list[str] = []
         self._limit = float(self._asked.get("timeout") or 3600)
+        acts = {"solved": self._renew, "bundled": self._make_bundle}
         try:
-            result = self._renew() if self._asked.get("state") == "solved" else self._keep()
+            result = acts.get(str(self._asked.get("state")), self._keep)()
         except Failed as failed:
             result = failed.result
         if self._warnings:
@@ -306,6 +326,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["locked"] = counts
         if written:
             result["lock_written"] = written
+        if self._sent:
+            result["sent"] = self._sent
         return result
 
     def _stands(self) -> str:
@@ -320,6 +342,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return the lock, and its file's name if it had to be made; no lock where nothing has to be installed."""
         if lock := read(place):
             return lock, ""
+        if self._bundle and (absent or self._lacks()):
+            raise AnsibleActionFail(
+                f"{place} is not there: without a network nothing can be solved for. Make that lock where there is one "
+                f"(nbfleet lock), and the bundle anew: nbfleet bundle --to {self._bundle}."
+            )
         if self._task.check_mode or (not absent and not self._lacks()):
             return "", ""
         if reason := unwritable(place.parent):
@@ -336,11 +363,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _lacks(self) -> bool:
         """Say whether a package that is asked for is missing."""
-        self._task.check_mode = True
+        before, self._task.check_mode = self._task.check_mode, True
         try:
             return bool(self._module(self._asked).get("missing"))
         finally:
-            self._task.check_mode = False
+            self._task.check_mode = before
 
     def _solve_like(self, keep: str) -> str:
         """Solve with the versions of a similar lock, and without them where they stand in the way."""
@@ -354,6 +381,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _renew(self) -> Result:
         if named := self._asked.get("lock"):
             raise AnsibleActionFail(f"jupyter_lock names {named}, which is yours to keep; leave that variable out.")
+        if self._bundle:
+            raise AnsibleActionFail("A lock is solved over the network; leave miniconda_bundle out.")
         if not self._place:
             raise AnsibleActionFail(
                 "There is no folder for locks here; use an inventory file, or name a folder with jupyter_locks."
@@ -412,20 +441,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return with_specs(str(answer["explicit"]), self._asked["specs"])
 
     def _linked(self, args: Result) -> Result:
-        """Install from a lock by the linker; the wheel goes to the account only when the account says it lacks it."""
-        requirement = self._found_requirement()
-        if self._task.check_mode or not requirement:
-            return self._module(args)
-        sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
-        there = f"{args['conda_prefix']}/.nbfleet/linker-{sha256[:12]}.whl"
-        linked = {**args, "linker": there, "linker_sha256": sha256}
-        result = self._module(linked)
-        if result.get("linker_missing"):
-            reason = self._push_linker(requirement, sha256, there)
-            if reason:
-                self._warnings.append(f"The linker cannot be had here ({reason}): conda installs, which takes longer.")
-            result = self._module(args if reason else linked)
-        if refused := result.get("linker_refused"):
+        """Install from a lock; the linker and packages go to the account only when the account says it lacks them."""
+        requirement, linker = self._found_requirement(), {}
+        if requirement and not self._task.check_mode:
+            sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
+            there = f"{args['conda_prefix']}/.nbfleet/linker-{sha256[:12]}.whl"
+            linker = {"linker": there, "linker_sha256": sha256}
+        result = self._module({**args, **linker})
+        lacks, packages = result.get("linker_missing"), result.get("packages_missing")
+        if lacks and requirement and (reason := self._push_linker(requirement, sha256, there)):
+            self._warnings.append(f"The linker cannot be had here ({reason}): conda installs, which takes longer.")
+            linker = {}
+        sent = {"packages": self._push_packages(packages)} if packages else {}
+        if lacks or sent:
+            result = self._module({**args, **linker, **sent})
+        if refused := result.get("linker_refused") if linker else "":
             self._warnings.append(f"{self._vars.get('inventory_hostname')}: {refused}")
         return result
 
@@ -438,17 +468,95 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _push_linker(self, requirement: Path, sha256: str, there: str) -> str:
         """Have the wheel on the account; return why it cannot be."""
-        wheel = cache() / f"linker-{sha256[:12]}.whl"
+        wheel = self._store / f"linker-{sha256[:12]}.whl"
+        if reason := self._have_wheel(requirement, wheel, sha256):
+            return reason
+        self._send(wheel, there)
+        return ""
+
+    def _have_wheel(self, requirement: Path, wheel: Path, sha256: str) -> str:
+        """Have the wheel on the controller; return why it cannot be."""
+        if self._bundle and self._asked.get("state") != "bundled":
+            return "" if intact(wheel, sha256) else f"the bundle has no {wheel.name}"
         failed = in_this_run(wheel, "failed")
         with turn(wheel, there=lambda: intact(wheel, sha256) or failed.exists(), seconds=self._limit) as mine:
             if mine == "first" and (reason := fetch_wheel(requirement, wheel)):
                 failed.write_text(reason, encoding="utf-8")
-        if reason := read(failed):
-            return reason
-        if not intact(wheel, sha256):
-            return "the account that was fetching it was ended"
+        return read(failed) or ("" if intact(wheel, sha256) else "the account that was fetching it was ended")
+
+    def _send(self, file: Path, there: str) -> None:
         folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
         # Over standard input, so that whoever becomes the account's user needs no file of his own there.
         put = f"mkdir -p {folder} && cat >{name}.new && mv -f {name}.new {name}"
-        answer = self._low_level_execute_command(put, in_data=wheel.read_bytes())
-        return (" ".join(str(answer["stderr"]).split())[-200:] or "it could not be sent") if answer["rc"] else ""
+        answer = self._low_level_execute_command(put, in_data=file.read_bytes())
+        if answer["rc"]:
+            why = " ".join(str(answer["stderr"]).split())[-200:] or f"status {answer['rc']}"
+            raise AnsibleActionFail(f"{there} could not be sent ({why}); free some space there, and run again.")
+
+    # Packages from the controller.
+
+    def _push_packages(self, wanted: list[list[str]]) -> str:
+        """Send packages as one file and return its place on the account."""
+        word = digest(repr(sorted(wanted)))
+        packed, failed = (in_this_run(f"{self._store} {word}", ending) for ending in ("tar", "failed"))
+        with turn(packed, there=lambda: packed.exists() or failed.exists(), seconds=self._limit) as mine:
+            if mine != "there":
+                try:
+                    self._pack(wanted, packed)
+                except shared("specs").Refusal as refusal:
+                    failed.write_text(f"{refusal}.", encoding="utf-8")
+        if reason := read(failed):
+            raise AnsibleActionFail(f"{reason[:1].upper()}{reason[1:]}")
+        there = f"{self._asked['conda_prefix']}/.nbfleet/packages-{word}.tar"
+        self._send(packed, there)
+        self._sent = {"packages": len(wanted), "bytes": packed.stat().st_size}
+        return there
+
+    def _pack(self, wanted: list[list[str]], target: Path) -> None:
+        store, packages = shared("store"), [shared("locks").Package(*one) for one in wanted]
+        if not self._bundle:
+            store.provide(self._store, packages, seconds=self._limit)
+        elif lacking := store.lacking(self._store, packages):
+            some = ", ".join(lacking[:3]) + (" and others" if lacking[3:] else "")
+            raise shared("specs").Refusal(
+                f"{self._bundle} lacks {some}; where there is a network, run nbfleet bundle --to {self._bundle}"
+            )
+        new = target.with_suffix(f".{os.getpid()}")
+        shared("pack").pack({package.file: self._store / store.place_of(package) for package in packages}, new)
+        new.replace(target)
+
+    # The bundle.
+
+    def _make_bundle(self) -> Result:
+        """Have the lock, its packages and the linker in one folder; what is there and right stays as it is."""
+        place = Path(self._place)
+        lock = str(self._asked.get("lock") or "") or read(place)
+        if not lock:
+            raise AnsibleActionFail(
+                f"There is no lock {self._place or 'here'} yet; make it by nbfleet up or nbfleet lock on an account "
+                "that has a network, and run again."
+            )
+        store, packages = shared("store"), shared("locks").lock_packages(lock)
+        done = in_this_run(f"{self._store} {digest(lock)}", "bundled")
+        with turn(done, there=done.exists, seconds=self._limit) as mine:
+            if mine == "there":
+                return {"changed": False}
+            try:
+                store.provide(self._store, packages, besides=cache(), seconds=self._limit)
+            except shared("specs").Refusal as refusal:
+                raise AnsibleActionFail(f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.") from None
+            if requirement := self._found_requirement():
+                self._bundle_wheel(requirement)
+            (self._store / "locks").mkdir(exist_ok=True)
+            write(self._store / "locks" / place.name, lock)
+            changed = store.note_sums(self._store)
+            done.touch()
+        return {"changed": changed, "bundle": str(self._store), "lock": place.name, "packages": len(packages)}
+
+    def _bundle_wheel(self, requirement: Path) -> None:
+        sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
+        wheel = self._store / f"linker-{sha256[:12]}.whl"
+        if not intact(wheel, sha256) and intact(cache() / wheel.name, sha256):
+            shutil.copyfile(cache() / wheel.name, wheel)
+        if reason := self._have_wheel(requirement, wheel, sha256):
+            self._warnings.append(f"The linker cannot be had ({reason}): with this bundle conda installs.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils import conda_generations as generations
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by
+from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by, to_send
 from ansible.module_utils.conda_beside import Extras, settle
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables, revision_with
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
@@ -87,6 +87,17 @@ options:
     default: ""
   linker_sha256:
     description: Hash of O(linker); it is unpacked once, beside conda.
+    type: str
+    default: ""
+  network:
+    description:
+      - What may be downloaded here. With V(index), packages of a lock come in O(packages), and a solve asks the
+        channels; with V(none), nothing is downloaded and nothing can be solved for.
+    type: str
+    choices: [all, index, none]
+    default: all
+  packages:
+    description: File with the packages that RV(packages_missing) named; it is unpacked into the cache and removed.
     type: str
     default: ""
   keep:
@@ -171,6 +182,11 @@ linker_missing:
   description: Whether the linker has to be sent first; nothing was changed then.
   returned: state is present
   type: bool
+packages_missing:
+  description: Packages of the lock (stem, url, digest) that have to be sent first; nothing was changed then.
+  returned: state is present
+  type: list
+  elements: list
 linker_refused:
   description: Why conda installed the lock and not the linker, in a sentence.
   returned: state is present
@@ -203,8 +219,11 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             if not (base / "bin" / "conda").exists():
                 raise Refusal(f"there is no conda in {base}; install it first")
             linker, digest = params["linker"], params["linker_sha256"]
-            if plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base):
-                return {"changed": True, "linker_missing": True, "missing": plan.wanting, "diff": diffs}
+            lacks = plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base)
+            packages = [] if params["packages"] else to_send(environment, plan, params)
+            if lacks or packages:
+                first = {"linker_missing": lacks, "packages_missing": packages}
+                return {"changed": True, "missing": plan.wanting, "diff": diffs, **first}
             outcome = carry_out(environment, params)
     if environment.path != name and environment.marker and not check_mode:
         generations.belongs(name, environment.path, base)
@@ -225,7 +244,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
     # A repair brings back the very packages, so the revision stays.
     known = "" if check_mode and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
-    return {**answer, **outcome._asdict(), "linker_missing": False, "environment": str(environment.path)}
+    return {**answer, **outcome._asdict(), "linker_missing": False, "packages_missing": [], "environment": str(environment.path)}
 
 
 def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
@@ -246,7 +265,7 @@ def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     path = generations.fresh(name)
     asked = {**params, "environment": str(path), "generations": False, "variables_file": None}
     built = ensure_present({**asked, "lock": extras.with_lock(params["lock"])}, check_mode=False)
-    if built["linker_missing"]:
+    if built["linker_missing"] or built["packages_missing"]:
         return built
     left = settle(Environment(path, base), now, name, extras, params["variables_file"])
     return {**built, **answer, "left": left}
@@ -315,6 +334,8 @@ def main() -> None:
             "verify": {"type": "bool", "default": False},
             "linker": {"type": "str", "default": ""},
             "linker_sha256": {"type": "str", "default": ""},
+            "network": {"type": "str", "choices": ["all", "index", "none"], "default": "all"},
+            "packages": {"type": "str", "default": ""},
             "keep": {"type": "str", "default": ""},
             "update": {"type": "list", "elements": "str", "default": []},
             "generations": {"type": "bool", "default": False},

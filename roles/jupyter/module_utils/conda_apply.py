@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .conda_cache import HandOver, drop
+from .conda_cache import HandOver, drop, holds, is_unpacked, note_urls
 from .conda_link import Linking, glibc_version, unpack, why_not
 from .conda_locks import Package, conda_platform, explicit_text, lock_difference, lock_packages, parse_lock
+from .conda_pack import unpack as unpack_packages
 from .conda_plan import Plan, decide
 from .conda_records import Environment, archive_hashes, revision, stem_of, write
 from .conda_run import conda_command, explain, last_line, one_at_a_time, read_answer, run_conda
@@ -57,7 +58,37 @@ def carry_out(environment: Environment, params: Mapping[str, Any]) -> Outcome:
         plan = decide_by(environment, params)
         if not plan.how:
             return Outcome()
+        if params["packages"]:
+            sent = to_send(environment, plan, params)
+            unpack_packages(Path(params["packages"]), base / "pkgs", sent)
+            note_urls(base / "pkgs", sent)
+        if plan.how != "explicit" and plan.wanting and params["network"] == "none":
+            raise Refusal(
+                f"{', '.join(plan.wanting)} would have to be solved for, which takes a network; give a lock, or leave "
+                "them out where there is none"
+            )
         return _Work(environment, plan, params, lock).do()
+
+
+def to_link(plan: Plan, lock: str, before: Mapping[str, Mapping[str, Any]]) -> list[Package]:
+    """Return the packages that have to be linked; those of altered files as the records from before know them."""
+    listed = {package.stem: package for package in lock_packages(lock)} if lock else {}
+    found = [listed[stem] for stem in plan.wanting] if plan.how == "explicit" else []
+    for name in plan.altered:
+        record = before[name]
+        digest = str(record.get("sha256") or record.get("md5") or "")
+        found.append(listed.get(stem_of(record)) or Package(stem_of(record), str(record.get("url") or ""), digest))
+    return found
+
+
+def to_send(environment: Environment, plan: Plan, params: Mapping[str, Any]) -> list[Package]:
+    """Return the packages of a lock that the account's cache lacks, when it may not download them itself."""
+    if plan.how != "explicit" or params["network"] == "all":
+        return []
+    cache = Path(params["conda_prefix"]) / "pkgs"
+    packages = to_link(plan, params["lock"], environment.details() if plan.altered else {})
+    ready = [package for package in packages if package.name not in plan.altered and is_unpacked(cache, package)]
+    return [package for package in packages if package not in ready and not holds(cache / package.file, package)]
 
 
 class _Work:
@@ -109,16 +140,7 @@ class _Work:
             file.unlink()
 
     def _packages(self) -> list[Package]:
-        """Return the packages that have to be linked; those of altered files as their records know them."""
-        listed = (
-            {package.stem: package for package in lock_packages(self._params["lock"])} if self._params["lock"] else {}
-        )
-        found = [listed[stem] for stem in self._plan.wanting] if self._plan.how == "explicit" else []
-        for name in self._plan.altered:
-            record = self._before[name]
-            digest = str(record.get("sha256") or record.get("md5") or "")
-            found.append(listed.get(stem_of(record)) or Package(stem_of(record), str(record.get("url") or ""), digest))
-        return found
+        return to_link(self._plan, self._params["lock"], self._before)
 
     def _by_linker(self) -> Outcome:
         plan, params = self._plan, self._params
@@ -133,6 +155,7 @@ class _Work:
                 unpack(params["linker"], params["linker_sha256"], self._base),
                 lock=self._lock,
                 seconds=params["timeout"],
+                network=params["network"] == "all",
             )
             linking.provide(packages, plan.altered)
             self._begin()
@@ -163,6 +186,8 @@ class _Work:
         self._begin()
         verb = "create" if self._fresh else "install"
         command = conda_command(verb, self._base, self._environment.path, params["channels"])
+        if params["network"] != "all" and (plan.how == "explicit" or params["network"] == "none"):
+            command.append("--offline")
         answer: dict[str, Any] = {}
         stderr = ""
         if packages:

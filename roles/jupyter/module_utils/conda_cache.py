@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+from .conda_specs import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from .conda_locks import Package
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 class HandOver(Exception):  # noqa: N818 - it is an answer, not an accident
     """Why conda has to do it after all, in a sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(masked(sentence))
 
 
 def is_unpacked(cache: Path, package: Package) -> bool:
@@ -27,6 +33,29 @@ def is_unpacked(cache: Path, package: Package) -> bool:
         known = json.loads((folder / "repodata_record.json").read_text(encoding="utf-8"))
         return known.get(package.kind) == package.digest and (folder / "index.json").is_file()
     return False
+
+
+def note_urls(cache: Path, packages: Sequence[Package]) -> None:
+    """Say where archives in the cache come from, as conda wants to know it."""
+    with (cache / "urls.txt").open("a", encoding="utf-8") as urls:
+        urls.writelines(f"{package.url}\n" for package in packages)
+
+
+def holds(file: Path, package: Package) -> bool:
+    """Say whether a file is the package's archive."""
+    try:
+        with file.open("rb") as stream:
+            return digest_of(stream, package.kind) == package.digest
+    except OSError:
+        return False
+
+
+def digest_of(stream: BinaryIO, kind: str) -> str:
+    """Return the hash of a file; Python 3.9 has no file_digest."""
+    found = hashlib.new(kind, usedforsecurity=False)
+    while piece := stream.read(1 << 20):
+        found.update(piece)
+    return found.hexdigest()
 
 
 def drop(cache: Path, stem: str) -> None:

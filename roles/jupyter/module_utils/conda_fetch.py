@@ -78,21 +78,32 @@ def _trust(reach: Reach, base: Path) -> ssl.SSLContext:
 
 
 def proxies_for(url: str, configured: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxies for an address: the most special of conda's, over those of the surroundings."""
+    """Return the proxies for an address: the most special of conda's, over those of the surroundings; "" is none."""
     parts = urllib.parse.urlsplit(url)
     ranked = (f"{parts.scheme}://{parts.hostname}", parts.scheme, f"all://{parts.hostname}", "all")
     chosen = next((configured[key] for key in ranked if key in configured), None)
-    return {**environ, **({parts.scheme: chosen} if chosen else {})}
+    proxies = environ if chosen is None else {**environ, parts.scheme: chosen}
+    return {scheme: proxy for scheme, proxy in proxies.items() if proxy}
 
 
 class Fetcher:
-    """Gets packages into the cache, several at a time; the first failure ends all of them."""
+    """Gets packages into the cache, several at a time; the first failure ends all of them.
 
-    def __init__(self, base: Path, cache: Path, reach: Reach, seconds: float) -> None:
+    Args:
+        base: The prefix, for its certificates.
+        cache: Where archives go.
+        reach: How channels are reached; None: not at all, so that archives have to be there.
+        seconds: How long all of it may take.
+        asker: Who asks, as a sentence names it.
+    """
+
+    def __init__(self, base: Path, cache: Path, reach: Reach | None, seconds: float, asker: str = "conda") -> None:
         self.cache = cache
-        self._reach = reach
+        self._reach = reach or Reach({}, True, "", "")
+        self._allowed = reach is not None
+        self._asker = asker
         try:
-            self._trust = _trust(reach, base)
+            self._trust = _trust(self._reach, base)
         except OSError as error:
             raise HandOver(f"the certificates that conda is configured to use cannot be read ({error})") from None
         self._deadline = time.monotonic() + seconds
@@ -115,8 +126,6 @@ class Fetcher:
                 self._ended.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        with (self.cache / "urls.txt").open("a", encoding="utf-8") as urls:
-            urls.writelines(f"{package.url}\n" for package in packages)
         return [done.result() for done in waiting]
 
     def _one(self, package: Package) -> dict[str, Any]:
@@ -126,6 +135,8 @@ class Fetcher:
                 sums = self._read(package, file, None)
             if sums[package.kind] == package.digest:
                 return sums
+        if not self._allowed:
+            raise Refusal(f"{package.file} did not come as its hash says; run again")
         part = archive.with_name(f"{archive.name}.nbfleet-part")
         try:
             sums = self._download(package, part)
@@ -164,7 +175,8 @@ class Fetcher:
                 code = "000"
             if self._ended.wait(attempt + 0.5) or time.monotonic() > self._deadline:
                 break
-        raise Refusal(explain({"exception_name": "CondaHTTPError", "url": package.url, "status_code": code}, "", 1, []))
+        failed = {"exception_name": "CondaHTTPError", "url": package.url, "status_code": code, "asker": self._asker}
+        raise Refusal(explain(failed, "", 1, []))
 
     def _read(self, package: Package, source: Any, target: Any) -> dict[str, Any]:  # noqa: ANN401 - both are files
         sums, size = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}, 0

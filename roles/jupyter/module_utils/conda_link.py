@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import conda_linker
-from .conda_cache import HandOver, drop, drop_incomplete, is_unpacked
+from .conda_cache import HandOver, drop, drop_incomplete, is_unpacked, note_urls
 from .conda_run import explain, first_line, last_line, read_answer, run_conda
 from .conda_specs import Refusal
 
@@ -98,8 +98,8 @@ def unpack(linker: str, digest: str, base: Path) -> Path:
 class Linking:
     """One environment's packages, provided in the cache and then linked."""
 
-    def __init__(self, base: Path, linker: Path, *, lock: int, seconds: float) -> None:
-        self._base, self._linker, self._lock = base, linker, lock
+    def __init__(self, base: Path, linker: Path, *, lock: int, seconds: float, network: bool = True) -> None:
+        self._base, self._linker, self._lock, self._network = base, linker, lock, network
         self._deadline = time.monotonic() + seconds
         self._cache = base / "pkgs"
         self._fresh: list[dict[str, Any]] = []
@@ -123,8 +123,9 @@ class Linking:
             # Only now: what the network takes to import would double the time of a lock that is all in the cache.
             from .conda_fetch import Fetcher, ask_reach
 
-            reach = ask_reach(self._base, lock=self._lock, seconds=self._left)
+            reach = ask_reach(self._base, lock=self._lock, seconds=self._left) if self._network else None
             self._fresh = Fetcher(self._base, self._cache, reach, self._left).fetch(absent)
+            note_urls(self._cache, absent)
 
     def link(
         self,

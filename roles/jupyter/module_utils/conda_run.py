@@ -85,7 +85,10 @@ def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Seque
 def _explain_http(error: Mapping[str, Any]) -> str:
     url, status = error.get("url") or "a channel", str(error.get("status_code") or "000")
     if status in ("000", "None"):
-        return f"conda cannot reach {url}; check from the account that the channel answers, or set a proxy or a mirror"
+        # Who asks: conda on the account, or the controller for all of them.
+        asker = error.get("asker", "conda")
+        there = " from the account" if asker == "conda" else ""
+        return f"{asker} cannot reach {url}; check{there} that the channel answers, or set a proxy or a mirror"
     if status in ("401", "403", "407"):
         return f"the channel {url} refuses access (HTTP {status}); check the credentials of the channel or the proxy"
     if status == "404":

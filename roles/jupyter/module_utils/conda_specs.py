@@ -15,6 +15,14 @@ MISREAD = "write it as name, name=1.2, name==1.2.3 or name>=1.2,<2"
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
     """One sentence for the user: what is wrong, and what to do next."""
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(masked(sentence))
+
+
+def masked(text: str) -> str:
+    """Return a text without the passwords of the addresses in it."""
+    return re.sub(r"(://)[^/@\s]*@", r"\1***@", text)
+
 
 def version_key(version: str) -> tuple[Any, ...]:
     """Return a key that sorts versions as conda does (1.0dev1 < 1.0rc1 < 1.0 < 1.0.post1 < 1!0.1)."""

@@ -3,7 +3,7 @@
 Usage: session.py SETTINGS start|restart|stop|show|keep
 
 start puts `keep`, the supervisor, into tmux, else into screen, else behind setsid, and returns when Jupyter answers.
-SETTINGS is a JSON file: command, gate, files, environment, variables_file, token_file, runtime, log, nice, seconds.
+SETTINGS is a JSON file: command, gate, files, environment, variables_files, token_file, runtime, log, nice, seconds.
 What runs is noted in the runtime folder as `key=value` lines in `keeper`; a process counts as ours only with the time
 of its start, as its number may belong to another one by now.
 """
@@ -227,8 +227,8 @@ class Session:
         """Return the server's environment: nothing of the login that happened to start it."""
         environ = {key: value for key, value in os.environ.items() if KEPT.fullmatch(key)}
         environ.update(self.told["environment"])
-        if self.told["variables_file"] and Path(self.told["variables_file"]).is_file():
-            for line in Path(self.told["variables_file"]).read_text().splitlines():
+        for file in map(Path, filter(None, self.told["variables_files"])):
+            for line in file.read_text().splitlines() if file.is_file() else ():
                 if found := re.fullmatch(r'(\w+)="(.*)"', line):
                     environ[found[1]] = re.sub(r'\\(["\\`$])', r"\1", found[2])
         return environ

@@ -42,6 +42,13 @@ options:
   secret:
     description: The file of the secret.
     type: path
+  variables_file:
+    description: File of variables in systemd's form, of mode 0600; gone when there are none.
+    type: path
+  variables:
+    description: Names and values for O(variables_file); the values are seen nowhere.
+    type: dict
+    default: {}
   new_secret:
     description: Make another secret even where there is one.
     type: bool
@@ -76,7 +83,7 @@ RETURN = r"""# nothing beyond changed and diff"""
 class Change(NamedTuple):
     """One thing that is not as it should be; texts are for a diff and never a secret."""
 
-    kind: str  # "folder", "file", "secret" or "mode"
+    kind: str  # "folder", "file", "secret", "variables" or "mode"
     path: Path
     before: str
     after: str
@@ -98,6 +105,13 @@ def wanted_changes(params: dict[str, Any]) -> list[Change]:
             changes.append(Change("file", path, before or "", file["content"], mode))
         elif mode is not None and _mode_of(path) != mode:
             changes.append(_mode_change(path, mode))
+    if params["variables_file"]:
+        path, text = Path(params["variables_file"]), systemd_variables(params["variables"])
+        before = _text(path) or ""
+        if before != text or path.is_symlink():
+            changes.append(Change("variables", path, _names(before, text), _names(text, before), 0o600))
+        elif text and _mode_of(path) != 0o600:
+            changes.append(_mode_change(path, 0o600))
     if params["secret"]:
         path = Path(params["secret"])
         if not is_secret(path):
@@ -108,6 +122,19 @@ def wanted_changes(params: dict[str, Any]) -> list[Change]:
         elif _mode_of(path) != 0o600:
             changes.append(_mode_change(path, 0o600))
     return changes
+
+
+def systemd_variables(variables: dict[str, str]) -> str:
+    """Return variables in the form of systemd's EnvironmentFile; empty for none."""
+    quoted = {name: re.sub(r'(["\\`$])', r"\\\1", value) for name, value in sorted(variables.items())}
+    return "".join(f'{name}="{value}"\n' for name, value in quoted.items())
+
+
+def _names(text: str, other: str) -> str:
+    """Return the names of the variables in a text, those marked that `other` has with another value."""
+    values = dict(line.partition("=")[::2] for line in other.splitlines())
+    pairs = [line.partition("=")[::2] for line in text.splitlines()]
+    return "".join(f"{name}{'=another value' if values.get(name, value) != value else ''}\n" for name, value in pairs)
 
 
 def is_secret(path: Path) -> bool:
@@ -136,8 +163,8 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def carry_out(changes: list[Change], record: Path) -> None:
-    """Do what the comparison found."""
+def carry_out(changes: list[Change], record: Path, variables: dict[str, str]) -> None:
+    """Do what the comparison found; of the variables a change has the names only."""
     made = recorded(record)
     for change in changes:
         made += make_folder(change.path if change.kind == "folder" else change.path.parent)
@@ -145,6 +172,11 @@ def carry_out(changes: list[Change], record: Path) -> None:
             write(change.path, change.after, change.mode)
         elif change.kind == "secret":
             write(change.path, secrets.token_hex(32), change.mode)
+        elif change.kind == "variables":
+            if variables:
+                write(change.path, systemd_variables(variables), change.mode)
+            else:
+                change.path.unlink()
         elif change.mode is not None:
             change.path.chmod(change.mode)
     made += make_folder(record.parent)
@@ -189,7 +221,7 @@ def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
     """Return the files that go, and the folders that go if nothing else is in them, innermost first."""
     record = Path(params["record"])
     named = [Path(file["path"]) for file in params["files"]]
-    files = [*named, *([Path(params["secret"])] if params["secret"] else []), record]
+    files = [*named, *(Path(params[name]) for name in ("secret", "variables_file") if params[name]), record]
     return [path for path in files if path.exists() or path.is_symlink()], recorded(record)[::-1]
 
 
@@ -216,6 +248,8 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             # The path of the secret is no secret.
             "secret": {"type": "path", "no_log": False},
+            "variables_file": {"type": "path"},
+            "variables": {"type": "dict", "default": {}, "no_log": True},
             "new_secret": {"type": "bool", "default": False, "no_log": False},
             "record": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -231,7 +265,7 @@ def main() -> None:
             module.exit_json(changed=bool(files), diff=diff)
         changes = wanted_changes(module.params)
         if not module.check_mode and changes:
-            carry_out(changes, Path(module.params["record"]))
+            carry_out(changes, Path(module.params["record"]), module.params["variables"])
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename}: {error.strerror or error}; free some space, or give the folder back to its user."

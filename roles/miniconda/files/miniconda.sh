@@ -5,9 +5,11 @@
 # One conda prefix: looked at, installed, repaired or removed.
 #
 # Sent whole over the connection; needs a POSIX sh and the machine's own small tools, no Python. The lines
-# put before it set: MODE (install, check, remove, remove-check) PREFIX LABEL VERSION ARCHITECTURE FILE URL
-# SHA256 GLIBC FREE_MB FREE_INODES PROXY CA_BUNDLE LOCK_WAIT KEEP REMOVABLE.
-# It ends with one line: "@nbfleet STATUS SENTENCE", STATUS being unchanged, changed or refused.
+# put before it set: MODE (install, check, remove, remove-check, fetch) PREFIX LABEL VERSION ARCHITECTURE FILE URL
+# SHA256 GLIBC FREE_MB FREE_INODES PROXY (-: a line of standard input) DIRECT CA_BUNDLE LOCK_WAIT KEEP REMOVABLE. With URL -, the installer is
+# not downloaded: the script asks for it by STATUS wanting and finds it at its next run in PUSHED. With MODE fetch it is
+# run on the controller, to have the installer in the folder PREFIX.
+# It ends with one line: "@nbfleet STATUS SENTENCE", STATUS being unchanged, changed, wanting or refused.
 # Everything is a function, so a script that arrives cut short does nothing.
 set -u
 
@@ -103,6 +105,11 @@ older() { # is version $1 older than $2?
         exit !(x[1] + 0 < y[1] + 0 || (x[1] + 0 == y[1] + 0 && x[2] + 0 < y[2] + 0)) }'
 }
 
+known_hash() {
+    [ -n "$SHA256" ] || refuse "no SHA-256 is known for $FILE; look it up at the vendor's and set miniconda_sha256"
+    [ ${#SHA256} -eq 64 ] && [ -z "$(printf %s "$SHA256" | tr -d 0-9a-f)" ] || refuse "miniconda_sha256 is '$SHA256', which is no SHA-256 (64 hexadecimal digits); copy it again from the vendor's page"
+}
+
 # Everything that would stop the installer, asked before a byte is downloaded.
 preflight() {
     [ "$(uname -s)" = Linux ] || refuse "$LABEL is installed on Linux only, this is $(uname -s); take this host out of the play"
@@ -171,8 +178,9 @@ preflight() {
         *) [ "$state" = half ] || [ "$inodes" -ge "$FREE_INODES" ] || refuse "$inodes files (inodes) are free at $ground, the installation makes about $FREE_INODES; remove some files or set miniconda_prefix to another disk" ;;
     esac
 
-    [ -n "$SHA256" ] || refuse "no SHA-256 is known for $FILE; look it up at the vendor's and set miniconda_sha256"
+    known_hash
     case "$URL" in
+        -) ;;
         file:///*) [ -r "${URL#file://}" ] || refuse "the installer ${URL#file://} is not there or not readable; correct miniconda_installer_url or miniconda_base_url" ;;
         *) command -v curl >/dev/null 2>&1 || command -v wget >/dev/null 2>&1 ||
             refuse "neither curl nor wget is there to download $FILE; install one of them, or put the file on the machine and set miniconda_installer_url to its file:// address" ;;
@@ -213,6 +221,7 @@ fetch() {
     fetch_again=yes
     if [ -n "$PROXY" ]; then
         export http_proxy="$PROXY" https_proxy="$PROXY" HTTPS_PROXY="$PROXY" all_proxy="$PROXY"
+        export no_proxy="$DIRECT" NO_PROXY="$DIRECT"
     fi
     case "$URL" in
         file://*)
@@ -236,18 +245,23 @@ fetch() {
     esac
     fetch_status=$?
     [ $fetch_status -ne 0 ] || return 0
-    fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1)
+    fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1 | sed 's|://[^/@ ]*@|://***@|g')
     case "$code $fetch_error" in
         408* | 429*) ;;
-        4[0-9][0-9]\ * | *ERROR\ 4[0-9][0-9]*) fetch_again=no ;;
+        4[0-9][0-9]\ * | *ERROR\ 4[0-9][0-9]* | *response\ 407*) fetch_again=no ;;
         *certificate* | *[Nn]o\ space\ left* | *quota\ exceeded* | *[Ww]rit*) fetch_again=no ;;
     esac
     return 1
 }
 
+intact() { [ -f "$1" ] && [ "$(sha256sum <"$1")" = "$SHA256  -" ]; }
+
 download() {
-    if [ -f "$WORK/$FILE" ] && [ "$(sha256sum <"$WORK/$FILE")" = "$SHA256  -" ]; then
-        return 0 # left by a run that was killed after this step
+    if intact "$WORK/$FILE"; then return 0; fi # left by a run that was killed after this step
+    if [ "$URL" = - ]; then
+        intact "$PUSHED" || finish wanting "$WORK/pushed-$$"
+        mv -f "$PUSHED" "$WORK/$FILE"
+        return 0
     fi
     for pause in 2 5 0; do
         code=
@@ -262,6 +276,9 @@ download() {
     if [ -n "${fetch_error:-}" ] || [ ! -f "$WORK/part" ]; then
         rm -rf "$WORK"
         case "$fetch_error" in
+            *40[17]*)
+                hint="it wants a user and a password; give them in miniconda_proxy if it is the proxy that asks, in ~/.netrc of the account otherwise"
+                ;;
             *certificate*) hint="set miniconda_ca_bundle to the certificates of your network" ;;
             *space\ left* | *quota\ exceeded* | *[Ww]rit*) hint="free some space and run again" ;;
             *) hint="check miniconda_version, miniconda_base_url (a mirror) and miniconda_proxy" ;;
@@ -439,12 +456,26 @@ main_remove() {
     finish changed "$who: removed $PREFIX."
 }
 
+main_fetch() {
+    known_hash
+    if intact "$PREFIX/$FILE"; then finish unchanged "$who: $FILE is here."; fi
+    mkdir -p "$PREFIX" || refuse "the folder $PREFIX cannot be made; look at the rights of its parent"
+    WORK=$PREFIX/.$FILE.nbfleet
+    lock
+    download
+    mv -f "$WORK/$FILE" "$PREFIX/$FILE" || refuse "$PREFIX/$FILE cannot be written; look at its rights and the disk's space"
+    rm -rf "$WORK"
+    finish changed "$who: fetched $FILE."
+}
+
 main() {
     cd "$HOME" 2>/dev/null || cd /
+    if [ "$MODE$PROXY" = install- ]; then IFS= read -r PROXY || PROXY=; fi
     who="$(id -un 2>/dev/null || id -u)@$(uname -n)"
     PREFIX=${PREFIX%/}
     WORK=${PREFIX%/*}/.${PREFIX##*/}.nbfleet
     case "$MODE" in
+        fetch) main_fetch ;;
         remove*) probe && main_remove ;;
         *) look && main_install ;;
     esac

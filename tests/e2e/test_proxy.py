@@ -1,0 +1,169 @@
+"""A proxy that asks for a password as the only way out: everything passes it, and nobody else sees the password."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.machines import only_way
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.machines import Lab
+
+ACCOUNT, HOME = "zoe-node12", "/home/zoe"
+USER, PASSWORD, PORT = "nbfleet", "geheim-47.11", 3128
+# As it stands in the address; what must not be seen is in both forms.
+QUOTED, SECRET = "%67eheim-47.11", "eheim-47.11"
+LOG = "/run/nbfleet-test-proxy.log"
+CONFIGURATION = f"""
+Port {PORT}
+LogFile "{LOG}"
+LogLevel Connect
+MaxClients 100
+BasicAuth {USER} {PASSWORD}
+"""
+
+
+class Watch(threading.Thread):
+    """Looks at the arguments of every process of this computer, the lab's machines included, until it is ended."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.looked, self.found = 0, set[str]()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        known = set[bytes]()
+        while not self.ended.wait(0.1):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    line = file.read_bytes()
+                    if line not in known:
+                        known.add(line)
+                        self.look(line)
+
+    def look(self, line: bytes) -> None:
+        self.looked += 1
+        texts = [line, *(base64.b64decode(word) for word in re.findall(rb"(?:[A-Za-z0-9+/]{4}){10,}", line))]
+        if any(SECRET.encode() in text for text in texts):
+            self.found.add(line[:200].decode(errors="replace"))
+
+
+@pytest.fixture(scope="module")
+def proxy(lab: Lab) -> Iterator[str]:
+    """The address of a proxy on the bastion, beside which the node has no way to the channel."""
+    stop = f"systemctl stop nbfleet-test-proxy 2>/dev/null; rm -f {LOG} /run/nbfleet-test-proxy.conf"
+    lab.root("bastion", stop)
+    started = lab.root(
+        "bastion",
+        f"printf '%s' '{CONFIGURATION}' >/run/nbfleet-test-proxy.conf && systemd-run --quiet --collect "
+        "--unit=nbfleet-test-proxy tinyproxy -d -c /run/nbfleet-test-proxy.conf",
+    )
+    assert started.code == 0, started.err
+    address = f"{lab.address('bastion')}:{PORT}"
+    deadline = time.monotonic() + 20
+    while lab.root("node12", f"curl -s -o /dev/null http://{address}/").code != 0:
+        assert time.monotonic() < deadline, "the proxy does not answer"
+        time.sleep(0.1)
+    with only_way(lab, "node12", "bastion"):
+        yield address
+    lab.root("bastion", stop)
+
+
+@pytest.fixture(scope="module")
+def wishes(proxy: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words for a run through the proxy; the password stands in a file."""
+    folder = tmp_path_factory.mktemp("wishes")
+    file = folder / "proxy.yml"
+    address = f"http://{USER}:{QUOTED}@{proxy}"
+    # A solve, so that the channel's index is asked for, too.
+    wanted = {"miniconda_proxy": address, "miniconda_no_proxy": ["intra.example.org"], "jupyter_locks": str(folder)}
+    file.write_text(yaml.safe_dump(wanted))
+    return ["--limit", ACCOUNT, "-e", f"@{file}"]
+
+
+@pytest.fixture(scope="module")
+def through(lab: Lab, wishes: list[str]) -> Iterator[dict[str, Any]]:
+    """What came of a run on a bare account through the proxy, with its arguments watched."""
+    lab.playbook("remove", "--limit", ACCOUNT)
+    watch = Watch()
+    watch.start()
+    done = lab.playbook("site", *wishes, "-vvv", "--diff")
+    watch.ended.set()
+    watch.join(10)
+    yield {"run": done, "watch": watch}
+    removed = lab.playbook("remove", *wishes)
+    assert removed.code == 0, removed.out
+    assert "network.env" not in lab.on(ACCOUNT, f"find {HOME} -name network.env").out
+
+
+def said(lab: Lab, script: str) -> str:
+    done = lab.on(ACCOUNT, script)
+    assert done.code == 0, done.out + done.err
+    return done.out.partition(">>\n")[2].replace("\r", "").strip()
+
+
+def test_with_another_password_the_refusal_says_what_to_correct(proxy: str, lab: Lab) -> None:
+    lab.playbook("remove", "--limit", ACCOUNT)
+    refused = lab.playbook("site", "--limit", ACCOUNT, "-e", f"miniconda_proxy=http://{USER}:verkehrt@{proxy}")
+    assert refused.code != 0
+    text = " ".join(refused.out.split())
+    # Debian 12's tinyproxy says 401 where others say 407.
+    assert "it wants a user and a password; give them in miniconda_proxy" in text, text[-1500:]
+    assert "verkehrt" not in refused.out + refused.err
+    assert lab.on(ACCOUNT, f"test ! -e {HOME}/miniconda3").code == 0
+
+
+def test_everything_comes_through_the_proxy(through: dict[str, Any], lab: Lab) -> None:
+    assert through["run"].code == 0, through["run"].out[-4000:]
+    log = lab.root("bastion", f"cat {LOG}").out
+    for part in ("Miniconda3-standin-Linux-x86_64.sh", "/conda-forge/noarch/repodata", ".conda HTTP"):
+        assert part in log, part
+
+
+@pytest.mark.usefixtures("through")
+def test_a_second_run_changes_nothing(lab: Lab, wishes: list[str]) -> None:
+    again = lab.playbook("site", *wishes, "-e", "survey_trust=false")
+    assert again.code == 0, again.out[-4000:]
+    assert "changed=0" in again.out
+
+
+@pytest.mark.usefixtures("through")
+def test_conda_and_kernels_have_the_proxy_too(lab: Lab) -> None:
+    assert '"success"' in said(lab, f"{HOME}/miniconda3/bin/conda create -n nbfleet-test --dry-run --json -y idna")
+    there = said(lab, "cat .config/nbfleet/token; echo; ls /run/user/$(id -u)/nbfleet/jupyter.sock").split()
+    ask = f"curl -s --unix-socket {there[1]} -H 'Authorization: token {there[0]}'"
+    started = json.loads(said(lab, f"{ask} -X POST http://localhost/zoe-node12/api/kernels; echo").splitlines()[0])
+    kernel = said(lab, f"tr '\\0' '\\n' </proc/$(pgrep -u $(id -u) -nf kernel-{started['id']})/environ")
+    variables = dict(line.partition("=")[::2] for line in kernel.splitlines())
+    assert variables["https_proxy"] == variables["HTTP_PROXY"]
+    assert f":{QUOTED}@" in variables["https_proxy"]
+    assert variables["no_proxy"] == "localhost,127.0.0.1,::1,intra.example.org"
+    assert "http://intra.example.org: ''" in said(lab, f"cat {HOME}/miniconda3/.condarc")
+
+
+def test_the_password_is_in_no_argument_no_output_and_no_file_that_others_can_read(
+    through: dict[str, Any], lab: Lab
+) -> None:
+    watch = through["watch"]
+    assert watch.looked > 100
+    assert watch.found == set()
+    assert SECRET not in through["run"].out + through["run"].err
+    places = f"{HOME} /tmp /var /run/user"
+    found = lab.root("node12", f"grep -rlsF {SECRET} {places} | xargs -r stat -c '%a %U %n'").out.splitlines()
+    assert [line for line in found if not line.startswith("600 zoe ")] == []
+    assert sorted(line.split()[2] for line in found) == [
+        f"{HOME}/.config/nbfleet/network.env",
+        f"{HOME}/miniconda3/.condarc",
+    ]

@@ -1,0 +1,168 @@
+"""Where the installer and the packages come from, on a real account that nothing else uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.machines import ROOT, only_way
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.machines import Lab
+
+ACCOUNT = "zoe-node12"
+HOME = "/home/zoe"
+
+
+@pytest.fixture
+def bare(lab: Lab) -> Iterator[Lab]:
+    """The lab, with an account on which nothing is installed before and after."""
+    for _ in range(2):
+        gone = lab.playbook("remove", "--limit", ACCOUNT)
+        assert gone.code == 0, gone.out
+        assert lab.on(ACCOUNT, f"test ! -e {HOME}/miniconda3").code == 0
+        if _ == 0:
+            yield lab
+
+
+@pytest.fixture(scope="module")
+def given(lab: Lab) -> dict[str, Any]:
+    """What the lab's inventory says of its distribution."""
+    found: dict[str, Any] = yaml.safe_load(lab.inventory.read_text())["accounts"]["vars"]
+    return found
+
+
+def said(lab: Lab, script: str) -> str:
+    """Run a script on the account and return what it printed."""
+    done = lab.on(ACCOUNT, script)
+    assert done.code == 0, done.out + done.err
+    return done.out.partition(">>\n")[2].replace("\r", "").strip()
+
+
+def test_an_installer_that_is_not_what_its_hash_says_changes_nothing(bare: Lab, given: dict[str, Any]) -> None:
+    address = f"{given['miniconda_base_url']}/Miniconda3-standin-Linux-x86_64.sh"
+    words = ["--limit", ACCOUNT, "--tags", "miniconda", "-e", "miniconda_flavour=miniforge miniconda_version="]
+    before = said(bare, "ls -A")
+    for sha256, sentence in {
+        "0" * 64: f"has the SHA-256 {given['miniconda_sha256']} instead of {'0' * 64}, so it was not run",
+        "''": "no SHA-256 is known for Miniconda3-standin-Linux-x86_64.sh; look it up at the vendor's and set",
+    }.items():
+        refused = bare.playbook("site", *words, "-e", f"miniconda_installer_url={address} miniconda_sha256={sha256}")
+        assert refused.code != 0
+        assert sentence in " ".join(refused.out.split())
+        assert said(bare, "ls -A") == before
+
+
+def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: Lab, given: dict[str, Any]) -> None:
+    address = f"{given['miniconda_base_url']}/Miniconda3-standin-Linux-x86_64.sh"
+    words = ["--limit", ACCOUNT, "--tags", "miniconda", "-e", "miniconda_flavour=miniforge miniconda_version="]
+    done = bare.playbook("site", *words, "-e", f"miniconda_installer_url={address}")
+    assert done.code == 0, done.out
+    mark = said(bare, "cat miniconda3/.nbfleet-installed")
+    assert "flavour: Miniforge\nversion: Miniconda3-standin-Linux-x86_64\n" in mark
+
+
+@pytest.fixture(scope="module")
+def bundle(provisioned: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the account, whose lock another account has made, in spite of a first try that was killed."""
+    folder = tmp_path_factory.mktemp("bundle") / "folder"
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "nbfleet", *gather(provisioned, folder)],
+        cwd=ROOT,
+        env=provisioned.environment | {"XDG_CACHE_HOME": str(folder.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("packages/*/*")):
+        assert time.monotonic() < deadline, "no package came"
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait(20)
+    done = alone(provisioned, folder).nbfleet(*gather(provisioned, folder))
+    assert done.code == 0, done.out + done.err
+    return folder
+
+
+def gather(lab: Lab, folder: Path) -> list[str]:
+    return ["bundle", "-i", str(lab.inventory), ACCOUNT, "--to", str(folder), "--json"]
+
+
+def alone(lab: Lab, folder: Path) -> Lab:
+    """The lab as seen by a controller whose cache is empty."""
+    return replace(lab, environment=lab.environment | {"XDG_CACHE_HOME": str(folder.parent)})
+
+
+def offline(lab: Lab, folder: Path) -> Lab:
+    """The lab as seen by a controller that has an empty cache and no way out but SSH."""
+    nowhere = "http://127.0.0.1:9"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "PIP_INDEX_URL")
+    return replace(
+        lab,
+        environment=lab.environment | dict.fromkeys(names, nowhere) | {"XDG_CACHE_HOME": str(folder.parent / "none")},
+    )
+
+
+def test_a_bundle_is_whole_and_made_once(provisioned: Lab, bundle: Path) -> None:
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout[-500:] + checked.stderr
+    names = checked.stdout
+    for part in ("installers/Miniconda3-standin-Linux-x86_64.sh: OK", "locks/linux-64-", "packages/noarch/", "linker-"):
+        assert part in names
+    packages = sorted(bundle.glob("packages/*/*"))
+    cut, lost, *others = packages
+    before = {path: path.stat().st_mtime_ns for path in others}
+    cut.write_bytes(cut.read_bytes()[:100])
+    lost.unlink()
+    again = alone(provisioned, bundle).nbfleet(*gather(provisioned, bundle))
+    assert again.code == 0, again.out
+    assert {path: path.stat().st_mtime_ns for path in others} == before
+    assert sorted(bundle.glob("packages/*/*")) == packages
+    assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=bundle, check=False).returncode == 0
+    assert list(bundle.rglob(".*")) == []
+
+
+def test_a_bundle_provisions_a_bare_account_with_nothing_but_ssh(bare: Lab, bundle: Path) -> None:
+    words = ["--limit", ACCOUNT, "-v", "-e", f"miniconda_bundle={bundle}"]
+    apart = offline(bare, bundle)
+    with only_way(bare, "node12", "bastion"):
+        done = apart.playbook("site", *words)
+        assert done.code == 0, done.out[-4000:]
+        again = apart.playbook("site", *words, "-e", "survey_trust=false")
+        assert "linked_by: rattler" in done.out
+        assert "changed=0" in again.out, again.out[-4000:]
+        refused = apart.playbook("site", *words, "-e", '{"jupyter_extra_packages": ["bash_kernel"]}')
+    assert refused.code != 0
+    text = " ".join(refused.out.split())
+    assert re.search(r"is not there: without a network nothing can be solved for", text), text[-1500:]
+    assert "nbfleet bundle --to" in text
+    assert said(bare, "systemctl --user is-active nbfleet-jupyter") == "active"
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("provisioned")
+def test_the_controller_downloads_once_and_the_account_nothing(bare: Lab, tmp_path: Path) -> None:
+    apart = alone(bare, tmp_path / "any")
+    with only_way(bare, "node12", "bastion"):
+        done = apart.playbook("site", "--limit", ACCOUNT, "-v", "-e", "miniconda_source=controller")
+    assert done.code == 0, done.out[-4000:]
+    sent = re.search(r"sent:\s+bytes: (\d+)\s+packages: (\d+)", done.out)
+    assert sent
+    assert int(sent[2]) == len(list((tmp_path / "nbfleet" / "packages").glob("*/*")))
+    assert int(sent[1]) > 1_000_000
+    assert [path.name for path in (tmp_path / "nbfleet" / "installers").iterdir()] == [
+        "Miniconda3-standin-Linux-x86_64.sh"
+    ]
