@@ -16,7 +16,6 @@ from role_code import load, load_shared
 
 conda = load("jupyter", "conda_environment")
 files = load("jupyter_service", "account_files")
-service = load("jupyter_service", "user_service")
 kernels, locks, records, running, specs = (
     load_shared(f"conda_{name}") for name in ("kernels", "locks", "records", "run", "specs")
 )
@@ -639,49 +638,3 @@ class TestAccountFiles:
         theirs.touch()
         files.remove(*files.unwanted(params))
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
-
-
-class TestUserService:
-    RUNNING = {"ActiveState": "active", "UnitFileState": "enabled"}  # noqa: RUF012
-
-    def needed(self, unit: dict[str, str], **more: bool) -> list[str]:
-        asked = {"linger": True, "lingers": True, "stale": False, "restart": False, **more}
-        steps: list[str] = service.needed(unit, **asked)
-        return steps
-
-    def test_a_running_service_of_the_present_files_is_left_alone(self) -> None:
-        assert self.needed(self.RUNNING) == []
-
-    def test_a_bare_account_needs_everything_in_this_order(self) -> None:
-        assert self.needed({}, lingers=False) == ["linger", "enable", "start"]
-
-    def test_a_service_started_from_other_files_is_restarted(self) -> None:
-        assert self.needed(self.RUNNING, stale=True) == ["restart"]
-
-    @pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
-    def test_a_service_that_is_not_up_is_started(self, state: str) -> None:
-        assert self.needed({**self.RUNNING, "ActiveState": state}, stale=True) == ["start"]
-
-    def test_lingering_of_another_hand_stays_at_removal(self) -> None:
-        unit = {**self.RUNNING, "FragmentPath": "/u"}
-        assert service.removable(unit, lingers_by_us=False) == ["stop", "disable", "forget"]
-        assert service.removable({}, lingers_by_us=True) == ["unlinger"]
-
-    def test_another_content_is_another_fingerprint(self, tmp_path: Path) -> None:
-        one, two = tmp_path / "one", tmp_path / "two"
-        one.write_text("ab")
-        first = service.fingerprint([str(one), str(two)])
-        one.write_text("a")
-        two.write_text("b")
-        assert service.fingerprint([str(one), str(two)]) != first
-
-    def test_the_reason_of_a_failure_is_its_last_error(self) -> None:
-        journal = [
-            "Traceback (most recent call last):",
-            "RuntimeError: my mistake",
-            "[C 2026-11-22 23:06:52.853 ServerApp] ERROR: the port is not available.",
-            "[I 2026-11-22 23:06:52.956 ServerApp] Shutting down 6 extensions",
-        ]
-        assert service.telling(journal) == "ERROR: the port is not available"
-        assert service.telling(journal[:2]) == "RuntimeError: my mistake"
-        assert service.telling(["one", "two"]) == "two"

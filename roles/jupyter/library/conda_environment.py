@@ -244,7 +244,13 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
     # A repair brings back the very packages, so the revision stays.
     known = "" if check_mode and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
-    return {**answer, **outcome._asdict(), "linker_missing": False, "packages_missing": [], "environment": str(environment.path)}
+    return {
+        **answer,
+        **outcome._asdict(),
+        "linker_missing": False,
+        "packages_missing": [],
+        "environment": str(environment.path),
+    }
 
 
 def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
