@@ -68,6 +68,8 @@ def run(base: Path, *, check: bool = False, state: str = "present", **params: An
         "verify": False,
         "linker": "",
         "linker_sha256": "",
+        "network": "all",
+        "packages": "",
         "generations": True,
         "leave": [],
         "running_stays": False,

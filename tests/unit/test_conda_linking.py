@@ -126,6 +126,7 @@ def run(base: Path, *lines: str, check: bool = False, **more: Any) -> dict[str, 
         "packages": "",
         "keep": "",
         "update": [],
+        "generations": False,
         **more,
     }
     result: dict[str, Any] = module.ensure_present(params, check_mode=check)
