@@ -144,7 +144,7 @@ def test_a_new_lock_takes_its_place_with_what_the_person_added(accounts: Account
     accounts.ask(
         "miniconda3/bin/conda install -y -q -n jupyter wheel >/dev/null && "
         f"{NAME}/bin/python -m pip install -q --no-index /tmp/nbfleet-test/mine-1.0-py3-none-any.whl && "
-        f"{NAME}/bin/python -m ipykernel install --sys-prefix --name own >/dev/null"
+        "`readlink -f miniconda3/envs/jupyter`/bin/python -m ipykernel install --sys-prefix --name own >/dev/null"
     )
     before = {node: accounts.counts(node) for node in NODES}
     accounts.without("jupyter_console")
