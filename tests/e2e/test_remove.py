@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +39,7 @@ class Account:
         return done.out.strip()
 
     def ask(self, script: str) -> str:
-        return self.root(f"su -s /bin/sh {USER} -c {json.dumps('cd; ' + script)}")
+        return self.root(f"su -s /bin/sh {USER} -c {shlex.quote('cd; ' + script)}")
 
     def run(self, verb: str, *words: str) -> Run:
         return self.lab.nbfleet(verb, "-i", str(self.lab.inventory), NODE, "--json", *words)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
+import shlex
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ class Accounts:
 
     def ask(self, script: str, node: str = NODE) -> str:
         """Run a script on an account and return what it says."""
-        done = self.lab.root(node.partition("-")[2], f"su robert -c {json.dumps('cd; ' + script)}")
+        done = self.lab.root(node.partition("-")[2], f"su robert -c {shlex.quote('cd; ' + script)}")
         assert done.code == 0, done.out + done.err
         return done.out.strip()
 

@@ -640,6 +640,10 @@ class TestUserService:
     def test_a_service_started_from_other_files_is_restarted(self) -> None:
         assert self.needed(self.RUNNING, stale=True) == ["restart"]
 
+    def test_one_that_shall_go_on_is_left_running_and_a_stopped_one_started(self) -> None:
+        assert self.needed(self.RUNNING, stale=True, stays=True) == ["leave running"]
+        assert self.needed({**self.RUNNING, "ActiveState": "inactive"}, stale=True, stays=True) == ["start"]
+
     @pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
     def test_a_service_that_is_not_up_is_started(self, state: str) -> None:
         assert self.needed({**self.RUNNING, "ActiveState": state}, stale=True) == ["start"]
