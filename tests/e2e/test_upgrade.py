@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
+import shlex
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ class Accounts:
 
     def ask(self, script: str, node: str = NODE) -> str:
         """Run a script on an account and return what it says."""
-        done = self.lab.root(node.partition("-")[2], f"su robert -c {json.dumps('cd; ' + script)}")
+        done = self.lab.root(node.partition("-")[2], f"su robert -c {shlex.quote('cd; ' + script)}")
         assert done.code == 0, done.out + done.err
         return done.out.strip()
 
@@ -144,7 +144,7 @@ def test_a_new_lock_takes_its_place_with_what_the_person_added(accounts: Account
     accounts.ask(
         "miniconda3/bin/conda install -y -q -n jupyter wheel >/dev/null && "
         f"{NAME}/bin/python -m pip install -q --no-index /tmp/nbfleet-test/mine-1.0-py3-none-any.whl && "
-        f"{NAME}/bin/python -m ipykernel install --sys-prefix --name own >/dev/null"
+        "`readlink -f miniconda3/envs/jupyter`/bin/python -m ipykernel install --sys-prefix --name own >/dev/null"
     )
     before = {node: accounts.counts(node) for node in NODES}
     accounts.without("jupyter_console")

@@ -19,7 +19,7 @@ from nbfleet.endpoint import Endpoint
 from nbfleet.errors import Exit, InterruptedRunError, PartialError
 from nbfleet.progress import Account
 from nbfleet.store import Store
-from nbfleet.verbs import lock, status, up
+from nbfleet.verbs import lock, remove, status, up, upgrade
 from test_endpoint import HANDOVER
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -180,6 +180,37 @@ def test_what_became_of_a_lock_is_told_line_by_line() -> None:
     assert lock.lines({**found, "changed": False, "added": [], "removed": [], "moved": []}, check=False) == [
         "l.txt: kept"
     ]
+
+
+def test_an_account_that_another_one_s_failure_ended_is_not_done() -> None:
+    from nbfleet.converge import Run
+
+    told = upgrade.Listener(Display())
+    for name in ("a", "b", "c"):
+        built = {"changed": True, "environment": "/e/jupyter-2"}
+        told.event({"host": name, "task_action": "conda_environment", "res": built})
+    moved = {"changed": True, "environment": "/e/jupyter-2", "removed": []}
+    told.event({"host": "c", "task_action": "conda_generation", "res": moved})
+    told.event({"host": "d", "task_action": "conda_environment", "res": {"changed": False, "environment": "/e/j"}})
+    run = Run([account("a", "failed"), *(account(name, "done") for name in "bcd")], [], stopped=False)
+    upgrade.settle(run, told, check=False)
+    assert [one.state for one in run.accounts] == ["failed", "stopped", "done", "done"]
+    assert "since another account failed" in run.accounts[1].sentence
+
+
+def test_what_goes_is_listed_by_its_path() -> None:
+    told = remove.Listener(Display())
+    results: list[dict[str, Any]] = [
+        {"changed": True, "files": {"/h/.bashrc": "changed"}, "diff": [{"prepared": "-x"}], "backups": []},
+        {"changed": True, "done": ["stop"], "diff": [{"before": "", "after": "stop\n"}]},
+        {"changed": True, "diff": [{"before": "/h/a\n/h/b\n", "after": ""}]},
+        {"changed": False, "diff": [{"before": "/h/c\n", "after": ""}]},
+    ]
+    for result in results:
+        told.event({"host": "a", "res": result})
+    told.event({"host": "a", "task_action": "ansible.builtin.assert", "res": {"msg": "conda stays."}})
+    assert told.gone["a"] == ["/h/.bashrc (changed)", "service: stop", "/h/a", "/h/b"]
+    assert told.told["a"] == ["conda stays."]
 
 
 def test_no_token_is_ever_stored(store: Store) -> None:

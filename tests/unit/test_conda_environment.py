@@ -85,6 +85,7 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "lock": "",
         "adopt": False,
         "kernel_for": None,
+        "kernels": None,
         "kernel_name": None,
         "kernel_display_name": None,
         "variables_file": None,

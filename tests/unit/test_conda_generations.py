@@ -63,6 +63,7 @@ def run(base: Path, *, check: bool = False, state: str = "present", **params: An
         "lock": "",
         "adopt": False,
         "kernel_for": None,
+        "kernels": None,
         "variables_file": None,
         "timeout": 20,
         "verify": False,
@@ -205,6 +206,27 @@ def test_removal_takes_all_of_them_and_nobody_else_s(base: Path, first: Path) ->
     assert sorted(Path(path).name for path in done["removed"]) == ["jupyter", "jupyter-1", "jupyter-2"]
     assert names(base) == ["jupyter-9"]
     assert not first.is_symlink()
+
+
+def kernel(base: Path, first: Path, name: str) -> Path:
+    """Register a kernel as the role does."""
+    run(base, environment=str(base / "envs" / f"kernel-{name}"), lock=lock("notebook-7.0-0"), generations=False)
+    file = first / "share" / "jupyter" / "kernels" / name / "kernel.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"metadata": {"nbfleet": {"environment": str(base / "envs" / f"kernel-{name}")}}}))
+    return file.parent
+
+
+def test_a_kernel_that_is_not_listed_any_more_goes(base: Path, first: Path) -> None:
+    wanted = lock("notebook-7.0-0", "python-3.12.4-0")
+    folders = [kernel(base, first, name) for name in ("kept", "gone", "used")]
+    record(base / "envs" / "kernel-used", "mine-1.0-0")
+    assert run(base, lock=wanted)["changed"] is False
+    for check in (True, False):
+        assert run(base, lock=wanted, kernels=["Kept"], check=check)["changed"] is True
+        assert [folder.exists() for folder in folders] == [True, check, check]
+    assert names(base) == ["jupyter", "jupyter-1", "kernel-kept", "kernel-used"]
+    assert run(base, lock=wanted, kernels=["Kept"])["changed"] is False
 
 
 class TestCarrying:

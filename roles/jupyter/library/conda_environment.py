@@ -14,6 +14,7 @@ from ansible.module_utils import conda_generations as generations
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by, to_send
 from ansible.module_utils.conda_beside import Extras, settle
+from ansible.module_utils.conda_carry import nothing_added
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables, revision_with
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
 from ansible.module_utils.conda_locks import word
@@ -23,7 +24,7 @@ from ansible.module_utils.conda_solve import solve
 from ansible.module_utils.conda_specs import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 DOCUMENTATION = r"""
 module: conda_environment
@@ -64,6 +65,10 @@ options:
   kernel_for:
     description: Folder of the Jupyter environment in which the kernel of this environment is registered.
     type: path
+  kernels:
+    description: Names of all kernels that may be registered in this environment by this module; others of its go.
+    type: list
+    elements: str
   kernel_name:
     description: Name of the kernel; needed with O(kernel_for).
     type: str
@@ -241,6 +246,10 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         diffs.append({"before_header": str(file), "after_header": str(file), "before": before, "after": after})
         if not check_mode:
             write(file, after, 0o644)
+    for path in forsaken(environment, params["kernels"]):
+        diffs.append({"before_header": str(path), "after_header": str(path), "before": f"{path}\n", "after": ""})
+        if not check_mode:
+            shutil.rmtree(path)
     # A repair brings back the very packages, so the revision stays.
     known = "" if check_mode and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
@@ -275,6 +284,20 @@ def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
         return built
     left = settle(Environment(path, base), now, name, extras, params["variables_file"])
     return {**built, **answer, "left": left}
+
+
+def forsaken(jupyter: Environment, kernels: Collection[str] | None) -> list[Path]:
+    """Return the kernelspecs that we registered and that are not asked for any more, with their environments.
+
+    An environment from which something runs, or to which a person has added something, stays.
+    """
+    gone = []
+    for folder, target in kernels_of(jupyter.path).items() if kernels is not None else ():
+        if folder.name not in {name.lower() for name in kernels or ()}:
+            environment = Environment(target, jupyter.path)
+            idle = environment.marker.get("made") and not generations.in_use(target)
+            gone += [folder, target] if idle and nothing_added(environment) else [folder]
+    return gone
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
@@ -333,6 +356,7 @@ def main() -> None:
             "lock": {"type": "str", "default": ""},
             "adopt": {"type": "bool", "default": False},
             "kernel_for": {"type": "path"},
+            "kernels": {"type": "list", "elements": "str"},
             "kernel_name": {"type": "str"},
             "kernel_display_name": {"type": "str"},
             "variables_file": {"type": "path"},

@@ -139,6 +139,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def nothing_added(environment: Environment) -> bool:
+    """Say whether all that is installed came with our own packages."""
+    ours = set(environment.marker.get("packages", []))
+    return environment.records().keys() <= ours and not pip_distributions(environment, conda_files(environment))
+
+
 def require_same_python(old: Environment, lock: str, carried: Collection[Distribution]) -> None:
     """Refuse to carry what pip installed to another Python.
 
