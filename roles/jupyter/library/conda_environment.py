@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,10 @@ options:
   variables_file:
     description: File for the variables that the environment's C(activate.d) scripts set, in systemd's form.
     type: path
+  shared:
+    description: Whether root keeps the environment for all users of the machine, who have to read it.
+    type: bool
+    default: false
   timeout:
     description: Seconds that one call of conda, or the wait for another one, may take.
     type: int
@@ -166,6 +171,8 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             if plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base):
                 return {"changed": True, "linker_missing": True, "missing": plan.wanting, "diff": diffs}
             outcome = carry_out(environment, params)
+            if params["shared"]:
+                keep_to_root(environment.path / "bin")
     before, after = planned_variables(environment, params["variables_file"])
     if before != after:
         # Variables may hold secrets of the site: their names are enough for a diff.
@@ -174,7 +181,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             {"before_header": header, "after_header": header, "before": _names(before), "after": _names(after)}
         )
         if not check_mode:
-            write(Path(params["variables_file"]), after, 0o600)
+            write(Path(params["variables_file"]), after, 0o644 if params["shared"] else 0o600)
     file, before, after = planned_kernel(environment, params)
     if file and before != after:
         diffs.append({"before_header": str(file), "after_header": str(file), "before": before, "after": after})
@@ -187,6 +194,13 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
     return {**answer, **outcome._asdict(), "linker_missing": False}
+
+
+def keep_to_root(folder: Path) -> None:
+    """Let nobody but the owner write the files of a folder: the linker gives commands to their group as well."""
+    for file in folder.iterdir():
+        if not file.is_symlink() and file.stat().st_mode & 0o022:
+            file.chmod(file.stat().st_mode & 0o7755)
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
@@ -243,6 +257,7 @@ def main() -> None:
             "kernel_name": {"type": "str"},
             "kernel_display_name": {"type": "str"},
             "variables_file": {"type": "path"},
+            "shared": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 3600},
             "verify": {"type": "bool", "default": False},
             "linker": {"type": "str", "default": ""},
@@ -260,6 +275,8 @@ def main() -> None:
         "solved": ensure_solved,
     }
     act = acts[module.params["state"]]
+    if module.params["shared"]:
+        os.umask(0o022)  # whatever the admin's is
     try:
         module.exit_json(**act(module.params, check_mode=module.check_mode))
     except Refusal as refusal:
