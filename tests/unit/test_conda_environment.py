@@ -90,6 +90,7 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "kernel_display_name": None,
         "variables_file": None,
         "timeout": 20,
+        "shared": False,
         "verify": False,
         "linker": "",
         "linker_sha256": "",

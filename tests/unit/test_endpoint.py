@@ -65,3 +65,15 @@ def test_the_address_has_a_token_only_when_asked() -> None:
     endpoint = Endpoint.from_json(HANDOVER)
     assert endpoint.url(8000) == "http://127.0.0.1:8000/robert-remote/"
     assert endpoint.url(8000, token="ab") == "http://127.0.0.1:8000/robert-remote/?token=ab"  # noqa: S106
+
+
+def test_an_admin_s_commands_are_run_by_the_account_s_user_and_leave_the_admin_s_session() -> None:
+    reach = Endpoint.from_json({**HANDOVER, "ssh": {**HANDOVER["ssh"], "user": "ada", "become": "max"}}).ssh
+    assert reach.identity[:5] == ["sudo", "-n", "-H", "-u", "max"]
+    assert "XDG_RUNTIME_DIR" in reach.identity
+    assert Endpoint.from_json(HANDOVER).ssh.identity == []
+
+
+def test_a_hand_over_of_before_there_were_admins_is_read() -> None:
+    ssh = {key: value for key, value in HANDOVER["ssh"].items() if key != "become"}
+    assert Endpoint.from_json({**HANDOVER, "ssh": ssh}).ssh.become is None

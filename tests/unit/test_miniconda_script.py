@@ -428,3 +428,10 @@ def test_a_removal_broken_off_is_finished_by_the_next_run_of_either_kind(account
     (account.prefix / ".nbfleet-installed").rename(account.prefix / ".nbfleet-removing")
     assert account.run("remove")[0] == "changed"
     assert account.tree() == set()
+
+
+def test_a_prefix_for_a_machine_is_refused_where_others_than_root_could_write(account: Account) -> None:
+    status, sentence = account.run(SHARER="max")
+    assert status == "refused"
+    assert ("can be written by others than root" if os.geteuid() == 0 else "needs root") in sentence
+    assert not account.prefix.exists()

@@ -78,6 +78,10 @@ options:
   variables_file:
     description: File for the variables that the environment's C(activate.d) scripts set, in systemd's form.
     type: path
+  shared:
+    description: Whether root keeps the environment for all users of the machine, who have to read it.
+    type: bool
+    default: false
   timeout:
     description: Seconds that one call of conda, or the wait for another one, may take.
     type: int
@@ -230,6 +234,8 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
                 first = {"linker_missing": lacks, "packages_missing": packages}
                 return {"changed": True, "missing": plan.wanting, "diff": diffs, **first}
             outcome = carry_out(environment, params)
+            if params["shared"]:
+                keep_to_root(environment.path / "bin")
     if environment.path != name and environment.marker and not check_mode:
         generations.belongs(name, environment.path, base)
     before, after = planned_variables(environment, params["variables_file"])
@@ -240,7 +246,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             {"before_header": header, "after_header": header, "before": _names(before), "after": _names(after)}
         )
         if not check_mode:
-            write(Path(params["variables_file"]), after, 0o600)
+            write(Path(params["variables_file"]), after, 0o644 if params["shared"] else 0o600)
     file, before, after = planned_kernel(environment, params)
     if file and before != after:
         diffs.append({"before_header": str(file), "after_header": str(file), "before": before, "after": after})
@@ -294,10 +300,18 @@ def forsaken(jupyter: Environment, kernels: Collection[str] | None) -> list[Path
     gone = []
     for folder, target in kernels_of(jupyter.path).items() if kernels is not None else ():
         if folder.name not in {name.lower() for name in kernels or ()}:
-            environment = Environment(target, jupyter.path)
-            idle = environment.marker.get("made") and not generations.in_use(target)
-            gone += [folder, target] if idle and nothing_added(environment) else [folder]
+            gone.append(folder)
+            environment = Environment(target, jupyter.path) if target else None
+            idle = environment and environment.marker.get("made") and not generations.in_use(environment.path)
+            gone += [environment.path] if environment and idle and nothing_added(environment) else []
     return gone
+
+
+def keep_to_root(folder: Path) -> None:
+    """Let nobody but the owner write the files of a folder: the linker gives commands to their group as well."""
+    for file in folder.iterdir():
+        if not file.is_symlink() and file.stat().st_mode & 0o022:
+            file.chmod(file.stat().st_mode & 0o7755)
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
@@ -360,6 +374,7 @@ def main() -> None:
             "kernel_name": {"type": "str"},
             "kernel_display_name": {"type": "str"},
             "variables_file": {"type": "path"},
+            "shared": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 3600},
             "verify": {"type": "bool", "default": False},
             "linker": {"type": "str", "default": ""},
@@ -383,6 +398,8 @@ def main() -> None:
         "solved": ensure_solved,
     }
     act = acts[module.params["state"]]
+    if module.params["shared"]:
+        os.umask(0o022)  # whatever the admin's is
     try:
         module.exit_json(**act(module.params, check_mode=module.check_mode))
     except Refusal as refusal:

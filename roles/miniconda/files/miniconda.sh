@@ -6,7 +6,8 @@
 #
 # Sent whole over the connection; needs a POSIX sh and the machine's own small tools, no Python. The lines
 # put before it set: MODE (install, check, remove, remove-check, fetch) PREFIX LABEL VERSION ARCHITECTURE FILE URL
-# SHA256 GLIBC FREE_MB FREE_INODES PROXY (-: a line of standard input) DIRECT CA_BUNDLE LOCK_WAIT KEEP REMOVABLE. With URL -, the installer is
+# SHA256 GLIBC FREE_MB FREE_INODES PROXY (-: a line of standard input) DIRECT CA_BUNDLE LOCK_WAIT KEEP REMOVABLE, and
+# SHARER, the account that this is done for when the prefix is that of the whole machine. With URL -, the installer is
 # not downloaded: the script asks for it by STATUS wanting and finds it at its next run in PUSHED. With MODE fetch it is
 # run on the controller, to have the installer in the folder PREFIX.
 # It ends with one line: "@nbfleet STATUS SENTENCE", STATUS being unchanged, changed, wanting or refused.
@@ -193,6 +194,7 @@ preflight() {
 # One at a time. Every child inherits the lock, so it is held as long as anything that we started is alive,
 # also after this script was killed; and no dead owner can leave it behind.
 lock() {
+    [ -z "${locked:-}" ] || return 0
     while :; do
         (umask 077 && mkdir -p "$WORK") || refuse "the folder $WORK cannot be made; look whether the disk is full or over quota"
         if [ -h "$WORK" ] || [ ! -O "$WORK" ] || ! chmod 700 "$WORK" || ! touch "$WORK/lock" 2>/dev/null; then
@@ -208,6 +210,7 @@ lock() {
         # Whoever was before us has taken the folder away? Then that lock is worth nothing.
         if [ "$WORK/lock" -ef /proc/self/fd/9 ]; then break; fi
     done
+    locked=yes
     trap 'rm -f "$WORK/$FILE" "$WORK/part"; exit 129' HUP INT TERM
     deadline=$(($(date +%s) + LOCK_WAIT))
     while worker=$(installer_at_work) && [ -n "$worker" ]; do
@@ -389,9 +392,75 @@ remove() {
     if [ ! -h "$PREFIX" ]; then rmdir "$PREFIX" 2>/dev/null; fi
 }
 
+# A prefix of the whole machine is root's, and so is every folder on the way: what root runs must be nobody else's.
+require_root() {
+    umask 022
+    [ "$(id -u)" = 0 ] || refuse "miniconda_scope: machine needs root; let an admin log in who may become it (ansible_become, ansible_become_user), or leave the scope at user"
+    place=$PREFIX
+    while :; do
+        if [ -e "$place" ]; then
+            case "$(stat -Lc '%u %A' "$place")" in
+                "0 "?????-??-*) ;;
+                *) refuse "$place can be written by others than root, so root installs nothing there; correct its rights, or set miniconda_shared_prefix to another path" ;;
+            esac
+        fi
+        [ "$place" != / ] || return 0
+        place=$(dirname "$place")
+    done
+}
+
+noted() { [ -z "$SHARER" ] || [ -e "$PREFIX.users/$SHARER" ]; }
+
+# Note that the account uses the prefix of its machine, under the lock.
+note() {
+    if noted; then return 0; fi
+    mkdir -p "$PREFIX.users" && : >"$PREFIX.users/$SHARER" ||
+        refuse "$PREFIX.users cannot be written; look whether the disk is full"
+}
+
+# Take the account's note away; end here as long as others use the prefix. Nobody left: all that we made in it may go.
+leave() {
+    status=unchanged
+    if [ -e "$PREFIX.users/$SHARER" ]; then status=changed; fi
+    if [ "$MODE" = remove ] && [ -d "$PREFIX" ]; then
+        lock
+        rm -f "$PREFIX.users/$SHARER"
+    fi
+    others=
+    for mark in "$PREFIX.users"/*; do
+        user=${mark##*/}
+        if [ -e "$mark" ] && [ "$user" != "$SHARER" ] && id -u "$user" >/dev/null 2>&1; then others="$others $user"; fi
+    done
+    if [ -n "$others" ]; then
+        [ "$MODE" = remove-check ] || rm -rf "$WORK"
+        finish $status "$who: $PREFIX stays, because other accounts use it ($others )."
+    fi
+    for environment in "$PREFIX"/envs/*; do
+        if grep -qs '"made": true' "$environment/conda-meta/nbfleet"; then
+            REMOVABLE=$(printf '%s\n%s' "$REMOVABLE" "$environment")
+        fi
+    done
+}
+
 main_install() {
+    if [ "$MODE" = install ] && ! noted; then
+        case "$state" in
+            ours | foreign)
+                lock
+                look
+                case "$state" in
+                    ours | foreign)
+                        note
+                        rm -rf "$WORK"
+                        finish changed "$who: conda is there in $PREFIX, and $SHARER uses it, too."
+                        ;;
+                esac
+                ;;
+        esac
+    fi
     case "$state" in
         ours | foreign)
+            if ! noted; then finish changed "$who: $SHARER would use the conda in $PREFIX, too."; fi
             # A run killed between the mark and the end leaves its folder; without a lock nobody needs it.
             if [ "$MODE" = install ] && [ "$state" = ours ] && [ -d "$WORK" ]; then
                 if [ ! -e "$WORK/lock" ] || flock -n "$WORK/lock" true; then rm -rf "$WORK"; fi
@@ -421,6 +490,7 @@ main_install() {
     look
     case "$state" in
         ours)
+            note
             rm -rf "$WORK"
             finish unchanged "$who: another run has installed conda in $PREFIX meanwhile."
             ;;
@@ -432,11 +502,13 @@ main_install() {
         *) refuse "$PREFIX was changed by somebody else meanwhile; run again" ;;
     esac
     install
+    note
     rm -rf "$WORK"
     finish changed "$who: $again."
 }
 
 main_remove() {
+    if [ -n "$SHARER" ]; then leave; fi
     case "$state" in
         none | dangling)
             if [ "$MODE" = remove ] && [ -d "$WORK" ]; then lock && rm -rf "$WORK"; fi
@@ -453,6 +525,10 @@ main_remove() {
     lock
     remove
     rm -rf "$WORK"
+    if [ -n "$SHARER" ]; then
+        rm -rf "$PREFIX.users"
+        case "${PREFIX%/*}" in */nbfleet) rmdir "${PREFIX%/*}" 2>/dev/null ;; esac
+    fi
     finish changed "$who: removed $PREFIX."
 }
 
@@ -473,7 +549,9 @@ main() {
     if [ "$MODE$PROXY" = install- ]; then IFS= read -r PROXY || PROXY=; fi
     who="$(id -un 2>/dev/null || id -u)@$(uname -n)"
     PREFIX=${PREFIX%/}
+    SHARER=${SHARER:-}
     WORK=${PREFIX%/*}/.${PREFIX##*/}.nbfleet
+    if [ -n "$SHARER" ]; then require_root; fi
     case "$MODE" in
         fetch) main_fetch ;;
         remove*) probe && main_remove ;;
