@@ -101,6 +101,13 @@ class Lab:
         """Run a POSIX sh script on an account, the way the inventory says."""
         return self.run("ansible", "-i", str(self.inventory), account, "-m", "ansible.builtin.raw", "-a", script)
 
+    def said(self, account: str, script: str) -> str:
+        """Run a POSIX sh script on an account and return what it printed."""
+        done = self.on(account, script)
+        assert done.code == 0, done.out + done.err
+        lines = done.out.partition(">>\n")[2].replace("\r", "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith("Shared connection to ")).strip()
+
     def machine(self, name: str) -> dict[str, Any]:
         """Return what the lab's plan says of a machine."""
         machines = json.loads((self.directory / "lab.json").read_text())["machines"]

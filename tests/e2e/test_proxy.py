@@ -108,12 +108,6 @@ def through(lab: Lab, wishes: list[str]) -> Iterator[dict[str, Any]]:
     assert "network.env" not in lab.on(ACCOUNT, f"find {HOME} -name network.env").out
 
 
-def said(lab: Lab, script: str) -> str:
-    done = lab.on(ACCOUNT, script)
-    assert done.code == 0, done.out + done.err
-    return done.out.partition(">>\n")[2].replace("\r", "").strip()
-
-
 def test_with_another_password_the_refusal_says_what_to_correct(proxy: str, lab: Lab) -> None:
     lab.playbook("remove", "--limit", ACCOUNT)
     refused = lab.playbook("site", "--limit", ACCOUNT, "-e", f"miniconda_proxy=http://{USER}:verkehrt@{proxy}")
@@ -141,16 +135,20 @@ def test_a_second_run_changes_nothing(lab: Lab, wishes: list[str]) -> None:
 
 @pytest.mark.usefixtures("through")
 def test_conda_and_kernels_have_the_proxy_too(lab: Lab) -> None:
-    assert '"success"' in said(lab, f"{HOME}/miniconda3/bin/conda create -n nbfleet-test --dry-run --json -y idna")
-    there = said(lab, "cat .config/nbfleet/token; echo; ls /run/user/$(id -u)/nbfleet/jupyter.sock").split()
+    assert '"success"' in lab.said(
+        ACCOUNT, f"{HOME}/miniconda3/bin/conda create -n nbfleet-test --dry-run --json -y idna"
+    )
+    there = lab.said(ACCOUNT, "cat .config/nbfleet/token; echo; ls /run/user/$(id -u)/nbfleet/jupyter.sock").split()
     ask = f"curl -s --unix-socket {there[1]} -H 'Authorization: token {there[0]}'"
-    started = json.loads(said(lab, f"{ask} -X POST http://localhost/zoe-node12/api/kernels; echo").splitlines()[0])
-    kernel = said(lab, f"tr '\\0' '\\n' </proc/$(pgrep -u $(id -u) -nf kernel-{started['id']})/environ")
+    started = json.loads(
+        lab.said(ACCOUNT, f"{ask} -X POST http://localhost/zoe-node12/api/kernels; echo").splitlines()[0]
+    )
+    kernel = lab.said(ACCOUNT, f"tr '\\0' '\\n' </proc/$(pgrep -u $(id -u) -nf kernel-{started['id']})/environ")
     variables = dict(line.partition("=")[::2] for line in kernel.splitlines())
     assert variables["https_proxy"] == variables["HTTP_PROXY"]
     assert f":{QUOTED}@" in variables["https_proxy"]
     assert variables["no_proxy"] == "localhost,127.0.0.1,::1,intra.example.org"
-    assert "http://intra.example.org: ''" in said(lab, f"cat {HOME}/miniconda3/.condarc")
+    assert "http://intra.example.org: ''" in lab.said(ACCOUNT, f"cat {HOME}/miniconda3/.condarc")
 
 
 def test_the_password_is_in_no_argument_no_output_and_no_file_that_others_can_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -44,17 +45,10 @@ def given(lab: Lab) -> dict[str, Any]:
     return found
 
 
-def said(lab: Lab, script: str) -> str:
-    """Run a script on the account and return what it printed."""
-    done = lab.on(ACCOUNT, script)
-    assert done.code == 0, done.out + done.err
-    return done.out.partition(">>\n")[2].replace("\r", "").strip()
-
-
 def test_an_installer_that_is_not_what_its_hash_says_changes_nothing(bare: Lab, given: dict[str, Any]) -> None:
     address = f"{given['miniconda_base_url']}/Miniconda3-standin-Linux-x86_64.sh"
     words = ["--limit", ACCOUNT, "--tags", "miniconda", "-e", "miniconda_flavour=miniforge miniconda_version="]
-    before = said(bare, "ls -A")
+    before = bare.said(ACCOUNT, "ls -A")
     for sha256, sentence in {
         "0" * 64: f"has the SHA-256 {given['miniconda_sha256']} instead of {'0' * 64}, so it was not run",
         "''": "no SHA-256 is known for Miniconda3-standin-Linux-x86_64.sh; look it up at the vendor's and set",
@@ -62,7 +56,7 @@ def test_an_installer_that_is_not_what_its_hash_says_changes_nothing(bare: Lab, 
         refused = bare.playbook("site", *words, "-e", f"miniconda_installer_url={address} miniconda_sha256={sha256}")
         assert refused.code != 0
         assert sentence in " ".join(refused.out.split())
-        assert said(bare, "ls -A") == before
+        assert bare.said(ACCOUNT, "ls -A") == before
 
 
 def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: Lab, given: dict[str, Any]) -> None:
@@ -70,7 +64,7 @@ def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: 
     words = ["--limit", ACCOUNT, "--tags", "miniconda", "-e", "miniconda_flavour=miniforge miniconda_version="]
     done = bare.playbook("site", *words, "-e", f"miniconda_installer_url={address}")
     assert done.code == 0, done.out
-    mark = said(bare, "cat miniconda3/.nbfleet-installed")
+    mark = bare.said(ACCOUNT, "cat miniconda3/.nbfleet-installed")
     assert "flavour: Miniforge\nversion: Miniconda3-standin-Linux-x86_64\n" in mark
 
 
@@ -149,7 +143,7 @@ def test_a_bundle_provisions_a_bare_account_with_nothing_but_ssh(bare: Lab, bund
     text = " ".join(refused.out.split())
     assert re.search(r"is not there: without a network nothing can be solved for", text), text[-1500:]
     assert "nbfleet bundle --to" in text
-    assert said(bare, "systemctl --user is-active nbfleet-jupyter") == "active"
+    assert bare.said(ACCOUNT, "systemctl --user is-active nbfleet-jupyter") == "active"
 
 
 @pytest.mark.full
@@ -166,3 +160,25 @@ def test_the_controller_downloads_once_and_the_account_nothing(bare: Lab, tmp_pa
     assert [path.name for path in (tmp_path / "nbfleet" / "installers").iterdir()] == [
         "Miniconda3-standin-Linux-x86_64.sh"
     ]
+
+
+@pytest.mark.full
+def test_a_second_account_takes_an_admin_s_packages_and_is_sent_none(bare: Lab, bundle: Path) -> None:
+    # Files of root are copied where fs.protected_hardlinks forbids another name for them.
+    made = bare.root(
+        "node12",
+        "mkdir -p /opt/nbfleet && cp -a /home/robert/miniconda3/pkgs /opt/nbfleet/ && "
+        "chown -R root: /opt/nbfleet && chmod -R go-w,go+rX /opt/nbfleet",
+    )
+    assert made.code == 0, made.err
+    given = json.dumps({"miniconda_bundle": str(bundle), "jupyter_package_caches": ["/opt/nbfleet/pkgs"]})
+    try:
+        with only_way(bare, "node12", "bastion"):
+            done = offline(bare, bundle).playbook("site", "--limit", ACCOUNT, "-v", "-e", given)
+        listed = bare.said(ACCOUNT, f"{HOME}/miniconda3/bin/conda config --json --show pkgs_dirs")
+    finally:
+        bare.root("node12", "rm -rf /opt/nbfleet")
+    assert done.code == 0, done.out[-4000:]
+    assert "linked_by: rattler" in done.out
+    assert "sent:" not in done.out
+    assert "/opt/nbfleet/pkgs" in listed

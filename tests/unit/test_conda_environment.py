@@ -96,6 +96,7 @@ def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "linker_sha256": "",
         "network": "all",
         "packages": "",
+        "caches": [],
         "keep": "",
         "update": [],
         "generations": False,

@@ -125,6 +125,7 @@ def run(base: Path, *lines: str, check: bool = False, **more: Any) -> dict[str, 
         "linker_sha256": WHEEL,
         "network": "all",
         "packages": "",
+        "caches": [],
         "keep": "",
         "update": [],
         "generations": False,
@@ -365,6 +366,60 @@ class TestSentPackages:
         with pytest.raises(specs.Refusal, match="six would have to be solved for, which takes a network"):
             run(base, specs=["six"], network="none")
         assert not environment.exists()
+
+
+class TestOtherCaches:
+    def test_a_second_account_links_what_the_first_one_has_and_downloads_nothing(
+        self, base: Path, channel: Channel, environment: Path, tmp_path: Path
+    ) -> None:
+        line = channel.package("six", {"lib/six.py": "6\n"})
+        run(base, line)
+        shared = tmp_path / "shared"
+        (base / "pkgs").rename(shared)
+        shutil.rmtree(environment)
+        channel.asked.clear()
+        assert run(base, line, caches=[str(shared), "/nowhere"])["linked_by"] == "rattler"
+        assert channel.asked == []
+        assert (environment / "lib" / "six.py").samefile(shared / "six-1.0-0" / "lib" / "six.py")
+
+    def test_where_links_are_forbidden_files_are_copied(
+        self, base: Path, channel: Channel, environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        line = channel.package("six", {"lib/six.py": "6\n"})
+        run(base, line)
+        shared = tmp_path / "shared"
+        (base / "pkgs").rename(shared)
+        shutil.rmtree(environment)
+        channel.asked.clear()
+
+        def forbidden(*_: Any, **__: Any) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr("os.link", forbidden)
+        assert run(base, line, caches=[str(shared)])["linked_by"] == "rattler"
+        assert channel.asked == []
+        assert not (environment / "lib" / "six.py").samefile(shared / "six-1.0-0" / "lib" / "six.py")
+
+    def test_an_altered_file_is_not_taken_from_there(
+        self, base: Path, channel: Channel, environment: Path, tmp_path: Path
+    ) -> None:
+        line = channel.package("six", {"lib/six.py": "6\n"})
+        run(base, line)
+        shared = tmp_path / "shared"
+        shutil.copytree(base / "pkgs", shared)
+        (base / "pkgs" / "six-1.0-0.tar.bz2").unlink()
+        (shared / "six-1.0-0" / "lib" / "six.py").write_text("evil\n")
+        (environment / "lib" / "six.py").write_text("evil\n")
+        channel.asked.clear()
+        run(base, line, caches=[str(shared)], verify=True)
+        assert (environment / "lib" / "six.py").read_text() == "6\n"
+        assert channel.asked == ["/noarch/six-1.0-0.tar.bz2"]
+
+    def test_a_cache_that_others_can_write_is_refused(self, base: Path, channel: Channel, tmp_path: Path) -> None:
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o777)
+        with pytest.raises(specs.Refusal, match="others than its owner can write there; correct jupyter_package"):
+            run(base, channel.package("six", {"lib/six.py": "6\n"}), caches=[str(tmp_path / "open")])
 
 
 class TestVerify:

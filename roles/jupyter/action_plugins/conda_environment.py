@@ -537,14 +537,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "that has a network, and run again."
             )
         store, packages = shared("store"), shared("locks").lock_packages(lock)
+        if self._task.check_mode:
+            there = read(self._store / "locks" / place.name) == lock and not store.lacking(self._store, packages)
+            return {"changed": not there}
         done = in_this_run(f"{self._store} {digest(lock)}", "bundled")
-        with turn(done, there=done.exists, seconds=self._limit) as mine:
+        failed = done.with_suffix(".failed")
+        with turn(done, there=lambda: done.exists() or failed.exists(), seconds=self._limit) as mine:
+            if reason := read(failed):
+                raise AnsibleActionFail(reason)
             if mine == "there":
                 return {"changed": False}
             try:
                 store.provide(self._store, packages, besides=cache(), seconds=self._limit)
             except shared("specs").Refusal as refusal:
-                raise AnsibleActionFail(f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.") from None
+                reason = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+                failed.write_text(reason, encoding="utf-8")
+                raise AnsibleActionFail(reason) from None
             if requirement := self._found_requirement():
                 self._bundle_wheel(requirement)
             (self._store / "locks").mkdir(exist_ok=True)

@@ -109,6 +109,11 @@ options:
     description: File with the packages that RV(packages_missing) named; it is unpacked into the cache and removed.
     type: str
     default: ""
+  caches:
+    description: Package caches of others on this machine, read only; packages are linked from there, or copied.
+    type: list
+    elements: path
+    default: []
   keep:
     description: With V(solved), text of a lock whose packages are kept at their versions.
     type: str
@@ -381,6 +386,7 @@ def main() -> None:
             "linker_sha256": {"type": "str", "default": ""},
             "network": {"type": "str", "choices": ["all", "index", "none"], "default": "all"},
             "packages": {"type": "str", "default": ""},
+            "caches": {"type": "list", "elements": "path", "default": []},
             "keep": {"type": "str", "default": ""},
             "update": {"type": "list", "elements": "str", "default": []},
             "generations": {"type": "bool", "default": False},

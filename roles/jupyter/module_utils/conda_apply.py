@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .conda_cache import HandOver, drop, holds, is_unpacked, note_urls
+from .conda_cache import HandOver, drop, holds, is_unpacked, note_urls, untrusted
 from .conda_link import Linking, glibc_version, unpack, why_not
 from .conda_locks import Package, conda_platform, explicit_text, lock_difference, lock_packages, parse_lock
 from .conda_pack import unpack as unpack_packages
@@ -86,9 +86,24 @@ def to_send(environment: Environment, plan: Plan, params: Mapping[str, Any]) -> 
     if plan.how != "explicit" or params["network"] == "all":
         return []
     cache = Path(params["conda_prefix"]) / "pkgs"
+    caches = [cache, *other_caches(params)]
     packages = to_link(plan, params["lock"], environment.details() if plan.altered else {})
-    ready = [package for package in packages if package.name not in plan.altered and is_unpacked(cache, package)]
+    usable = [package for package in packages if package.name not in plan.altered]
+    ready = [package for package in usable if any(is_unpacked(one, package) for one in caches)]
     return [package for package in packages if package not in ready and not holds(cache / package.file, package)]
+
+
+def other_caches(params: Mapping[str, Any]) -> list[Path]:
+    """Return the caches of others that packages may be taken from.
+
+    Raises:
+        Refusal: One of them could be changed by others than its owner.
+    """
+    caches = [Path(folder) for folder in params["caches"]]
+    for cache in caches:
+        if cache.exists() and (reason := untrusted(cache)):
+            raise Refusal(f"{cache} is no cache to take packages from: {reason}; correct jupyter_package_caches")
+    return [cache for cache in caches if cache.exists()]
 
 
 class _Work:
@@ -156,6 +171,7 @@ class _Work:
                 lock=self._lock,
                 seconds=params["timeout"],
                 network=params["network"] == "all",
+                caches=other_caches(params),
             )
             linking.provide(packages, plan.altered)
             self._begin()

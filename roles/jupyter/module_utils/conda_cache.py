@@ -35,6 +35,42 @@ def is_unpacked(cache: Path, package: Package) -> bool:
     return False
 
 
+def untrusted(cache: Path) -> str:
+    """Return why another cache is not to be believed, in a few words; empty when it is."""
+    try:
+        found = cache.stat()
+    except OSError as error:
+        return error.strerror or "not readable"
+    if found.st_uid not in (0, os.getuid()):
+        return "it belongs to another user, who could change what is in it"
+    return "others than its owner can write there" if found.st_mode & 0o022 else ""
+
+
+def borrow(caches: Iterable[Path], cache: Path, packages: Sequence[Package]) -> list[Package]:
+    """Take unpacked packages from other caches into this one, and return those that none of them has."""
+    absent = []
+    for package in packages:
+        source = next((other for other in caches if is_unpacked(other, package)), None)
+        if not source:
+            absent.append(package)
+            continue
+        fresh = cache / f".{package.stem}.nbfleet-new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source / package.stem, fresh, symlinks=True, copy_function=_link_or_copy)
+        shutil.rmtree(cache / package.stem, ignore_errors=True)
+        fresh.rename(cache / package.stem)
+    return absent
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name; where that is forbidden (fs.protected_hardlinks, another disk), copy it."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
 def note_urls(cache: Path, packages: Sequence[Package]) -> None:
     """Say where archives in the cache come from, as conda wants to know it."""
     with (cache / "urls.txt").open("a", encoding="utf-8") as urls:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import conda_linker
-from .conda_cache import HandOver, drop, drop_incomplete, is_unpacked, note_urls
+from .conda_cache import HandOver, borrow, drop, drop_incomplete, is_unpacked, note_urls
 from .conda_run import explain, first_line, last_line, read_answer, run_conda
 from .conda_specs import Refusal
 
@@ -98,8 +98,17 @@ def unpack(linker: str, digest: str, base: Path) -> Path:
 class Linking:
     """One environment's packages, provided in the cache and then linked."""
 
-    def __init__(self, base: Path, linker: Path, *, lock: int, seconds: float, network: bool = True) -> None:
-        self._base, self._linker, self._lock, self._network = base, linker, lock, network
+    def __init__(
+        self,
+        base: Path,
+        linker: Path,
+        *,
+        lock: int,
+        seconds: float,
+        network: bool = True,
+        caches: Sequence[Path] = (),
+    ) -> None:
+        self._base, self._linker, self._lock, self._network, self._caches = base, linker, lock, network, caches
         self._deadline = time.monotonic() + seconds
         self._cache = base / "pkgs"
         self._fresh: list[dict[str, Any]] = []
@@ -119,6 +128,9 @@ class Linking:
             if package.name in anew:
                 drop(self._cache, package.stem)
         absent = [package for package in packages if not is_unpacked(self._cache, package)]
+        # A file of the environment and its copies in caches may be one and the same: what was altered is had afresh.
+        altered = [package for package in absent if package.name in anew]
+        absent = altered + borrow(self._caches, self._cache, [package for package in absent if package not in altered])
         if absent:
             # Only now: what the network takes to import would double the time of a lock that is all in the cache.
             from .conda_fetch import Fetcher, ask_reach

@@ -61,9 +61,9 @@ def lacking(store: Path, packages: Sequence[Package]) -> list[str]:
 
 def note_sums(store: Path) -> bool:
     """Write SHA256SUMS of all files of a store; say whether it is another than before."""
-    files = sorted(
-        path for path in store.rglob("*") if path.is_file() and not path.name.startswith((".", "SHA256SUMS"))
-    )
+    # What begins with a dot is of a run that was killed or is at work.
+    found = (path for path in store.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    files = sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(store).parts))
     lines = []
     for path in files:
         with path.open("rb") as stream:

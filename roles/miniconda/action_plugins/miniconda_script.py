@@ -48,6 +48,12 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         args = {name: str(value or "") for name, value in self._task.args.items()}
         if args.get("script"):
             status, sentence = self._install(args)
+        elif self._task.check_mode:
+            here = intact(installers(args) / args["file"], args["sha256"])
+            status, sentence = (
+                ("unchanged" if here else "changed"),
+                f"{args['file']} is {'' if here else 'not yet '}here.",
+            )
         else:
             status, sentence = fetched(args)
         return {**result, "msg": sentence, "changed": status == "changed", "failed": status not in WELL}
@@ -64,6 +70,8 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
                 if not left:
                     raise
             status, sentence = self._answer(args["script"], args["proxy"], pushed)
+        if status == "wanting":
+            return "lost", "The installer that was sent to the account did not stay there as it was; run again."
         return status, sentence
 
     def _answer(self, script: str, proxy: str, pushed: str = "") -> Answer:
