@@ -77,6 +77,7 @@ class TestRole:
         # What a role tells the others, in vars/ because nobody may set it.
         answers = {
             "survey": ["survey"],
+            "miniconda": ["miniconda_address", "miniconda_needs"],
             "conda_config": ["conda_config_files"],
             "shell_profile": ["shell_profile_files"],
             "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed"],
