@@ -77,7 +77,7 @@ class TestRole:
         # What a role tells the others, in vars/ because nobody may set it.
         answers = {
             "survey": ["survey"],
-            "miniconda": ["miniconda_owner", "miniconda_notes"],
+            "miniconda": ["miniconda_address", "miniconda_needs", "miniconda_owner", "miniconda_notes"],
             "conda_config": ["conda_config_files"],
             "shell_profile": ["shell_profile_files"],
             "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed", "jupyter_current", "jupyter_beside"],

@@ -17,6 +17,7 @@ SHELL_FILES = [
     "tests/unit/old_ssh.sh",
     "tests/e2e/second_factor.sh",
     "roles/survey/files/survey.sh",
+    "roles/survey/files/doctor.sh",
     "roles/miniconda/files/miniconda.sh",
     "roles/jupyter_service/files/system_unit.sh",
     "molecule/shared/files/init.sh",

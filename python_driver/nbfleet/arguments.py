@@ -70,6 +70,10 @@ def parser() -> Parser:
     status = verb(verbs, "status", "ask accounts how their Jupyter is")
     status.add_argument("hosts", nargs="*", metavar="HOST", help="all known accounts without any; * and ? work")
 
+    doctor = verb(verbs, "doctor", "look at accounts without changing anything, and say what is in the way")
+    doctor.add_argument("hosts", nargs="*", metavar="HOST", help="inventory name or pattern, or [user@]host[:port]")
+    add_run(doctor)
+
     logs = verb(verbs, "logs", "show the journal of an account's Jupyter")
     logs.add_argument("host", metavar="HOST")
     logs.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many (%(default)s)")

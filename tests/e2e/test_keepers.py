@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from accounts import open_and_see, told, up, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.machines import Lab
 
@@ -63,47 +62,10 @@ def sudoer(strict: Lab) -> Lab:
     return up(strict, SUDOER, "-e", "jupyter_service_root=true")
 
 
-def up(lab: Lab, account: str, *words: str) -> Lab:
-    """Provision an account by the driver."""
-    done = lab.nbfleet("up", "-i", str(lab.inventory), account, *words, "--json")
-    assert done.code == 0, done.out + done.err
-    return lab
-
-
-def told(lab: Lab, account: str) -> dict[str, Any]:
-    """Return what `status` says of an account."""
-    done = lab.nbfleet("status", account, "--json")
-    assert done.code == 0, done.out + done.err
-    (found,) = done.answer["data"]["accounts"]
-    assert isinstance(found, dict)
-    return found
-
-
-def wait_for(what: str, said: Callable[[], bool], seconds: float = 90) -> None:
-    """Poll until something is so."""
-    deadline = time.monotonic() + seconds
-    while not said():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.5)
-
-
 def server(lab: Lab, machine: str, user: str) -> str:
     """Return the process number of a user's Jupyter; empty when there is none."""
     found = lab.root(machine, f"pgrep -u {user} -f 'bin/jupyter-notebook --config' | head -n 1")
     return found.out.strip()
-
-
-def open_and_see(lab: Lab, account: str) -> None:
-    """Open the forward, come in with the token, and run a kernel over its private sockets."""
-    done = lab.nbfleet("connect", account, "--background", "--no-browser", "--json")
-    assert done.code == 0, done.out + done.err
-    url, _, token = str(done.answer["data"]["url"]).partition("?token=")
-    base = url.removesuffix("tree").removesuffix("lab")
-    asked = urllib.request.Request(f"{base}api/kernels", data=b"{}", method="POST")  # noqa: S310
-    asked.add_header("Authorization", f"token {token}")
-    with urllib.request.urlopen(asked, timeout=60) as reply:  # noqa: S310
-        assert json.load(reply)["name"] == "python3"
-    assert token not in lab.nbfleet("logs", account, "-n", "500").out
 
 
 def log_out(lab: Lab, machine: str, user: str) -> None:

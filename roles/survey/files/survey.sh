@@ -209,6 +209,9 @@ session_state() {
   if [ "$state" = failed ] || [ "$now" = "$start" ]; then echo "$state"; else echo inactive; fi
 }
 
+# The questions of doctor.sh, where they are asked.
+# @MORE@
+
 # What the last successful run left, and what of it stands differently now. A receipt that cannot be read is none.
 if [ -n "$SURVEY_THINGS" ]; then
   umask 077

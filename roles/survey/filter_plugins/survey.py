@@ -48,8 +48,10 @@ def survey_answer(stdout: str) -> dict[str, Any]:
             "check that its login shell can run `sh` and `base64`, and that no ForceCommand stands in their place"
         )
     pairs = [(key, text) for key, _, text in (line.partition("=") for line in body.splitlines())]
-    answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key not in ("differs", "source")}
+    answer: dict[str, Any] = {key: _value(key, text) for key, text in pairs if key not in ("differs", "source", "url")}
     answer["differs"] = [text for key, text in pairs if key == "differs"]
+    if urls := [text for key, text in pairs if key == "url"]:
+        answer["urls"] = urls
     sources = (text.partition(" ") for key, text in pairs if key == "source")
     answer["sources"] = {name: word for name, _, word in sources}
     return answer

@@ -1,0 +1,50 @@
+"""What tests do with one account by the driver: provision it, ask how it is, open it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.machines import Lab
+
+
+def up(lab: Lab, account: str, *words: str) -> Lab:
+    """Provision an account by the driver."""
+    done = lab.nbfleet("up", "-i", str(lab.inventory), account, *words, "--json")
+    assert done.code == 0, done.out + done.err
+    return lab
+
+
+def told(lab: Lab, account: str) -> dict[str, Any]:
+    """Return what `status` says of an account."""
+    done = lab.nbfleet("status", account, "--json")
+    assert done.code == 0, done.out + done.err
+    (found,) = done.answer["data"]["accounts"]
+    assert isinstance(found, dict)
+    return found
+
+
+def wait_for(what: str, said: Callable[[], bool], seconds: float = 90) -> None:
+    """Poll until something is so."""
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.5)
+
+
+def open_and_see(lab: Lab, account: str) -> None:
+    """Open the forward, come in with the token, and run a kernel over its private sockets."""
+    done = lab.nbfleet("connect", account, "--background", "--no-browser", "--json")
+    assert done.code == 0, done.out + done.err
+    url, _, token = str(done.answer["data"]["url"]).partition("?token=")
+    base = url.removesuffix("tree").removesuffix("lab")
+    asked = urllib.request.Request(f"{base}api/kernels", data=b"{}", method="POST")  # noqa: S310
+    asked.add_header("Authorization", f"token {token}")
+    with urllib.request.urlopen(asked, timeout=60) as reply:  # noqa: S310
+        assert json.load(reply)["name"] == "python3"
+    assert token not in lab.nbfleet("logs", account, "-n", "500").out
