@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.machines import Lab, Run
 
 MACHINE = "node12"
-MAX, MIA = "leo-node12", "mia-node12"
+MAX, MIA = "max-node12", "mia-node12"
 PREFIX = "/opt/nbfleet/miniconda3"
 SHARED = ("-e", "miniconda_scope=machine")
 

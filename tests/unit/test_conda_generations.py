@@ -67,6 +67,7 @@ def run(base: Path, *, check: bool = False, state: str = "present", **params: An
         "variables_file": None,
         "timeout": 20,
         "verify": False,
+        "shared": False,
         "linker": "",
         "linker_sha256": "",
         "network": "all",
