@@ -666,3 +666,13 @@ class TestUserService:
         assert service.telling(journal) == "ERROR: the port is not available"
         assert service.telling(journal[:2]) == "RuntimeError: my mistake"
         assert service.telling(["one", "two"]) == "two"
+
+
+def test_the_commands_of_a_shared_environment_are_their_owner_s_alone(tmp_path: Path) -> None:
+    command, link = tmp_path / "jupyter", tmp_path / "gone"
+    command.touch()
+    command.chmod(0o775)
+    link.symlink_to("nowhere")
+    conda.keep_to_root(tmp_path)
+    assert command.stat().st_mode & 0o777 == 0o755
+    assert link.is_symlink()
