@@ -354,6 +354,8 @@ install() {
         lists_its_python ||
             refuse "the installer reported success, but the conda in $PREFIX does not list its own Python; see $WORK/log there and run again, it repairs"
     fi
+    # An installer may leave commands that a group can write.
+    if [ -n "$SHARER" ]; then find "$PREFIX" ! -type l -perm /022 -exec chmod go-w {} +; fi
     confirm
 }
 
