@@ -84,7 +84,7 @@ def test_a_dry_run_lists_what_goes_and_takes_nothing(account: Account) -> None:
 
 
 def test_conda_and_the_person_s_environments_stay_and_an_edited_block_is_kept(account: Account) -> None:
-    account.ask("sed -i 's/^case /echo mine; case /' .bashrc")
+    account.ask("sed -i 's/^case /echo mine; case /' dotfiles/bashrc")
     account.ask("miniconda3/bin/conda create -y -q -n own wheel >/dev/null && touch notebook.ipynb")
     edited = account.ask("sha256sum <dotfiles/bashrc")
     gone = account.run("remove", "--yes", "--keep-conda")
@@ -96,7 +96,7 @@ def test_conda_and_the_person_s_environments_stay_and_an_edited_block_is_kept(ac
     assert account.ask(f"sha256sum <.local/state/nbfleet/{backup}") == edited
     assert account.ask("ls miniconda3/envs") == "own"
     assert "wheel" in account.ask("miniconda3/bin/conda list -n own")
-    assert account.ask("ls -A miniconda3 | grep condarc || :") == ""
+    assert "nbfleet" not in account.ask("cat miniconda3/.condarc; ls -A miniconda3/condarc.d 2>/dev/null || :")
     assert [line for line in account.remains() if "notebook.ipynb" not in line] == []
     assert "jupyter" not in account.root(f"ps -u {USER} -o args= || :")
 

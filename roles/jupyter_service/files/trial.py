@@ -226,7 +226,8 @@ def main(gate: str, environment: str, interface: str, config: str, base_url: str
     """Try it; return what is wrong, or nothing."""
     sys.path.insert(0, str(Path(gate).parent))
     folder = Path(os.environ["RUNTIME_DIRECTORY"])
-    if not folder.is_dir():  # where no systemd has made it, and takes it away
+    if not folder.is_dir() or any(folder.iterdir()):  # no systemd has made it, and none will take it away
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     trial = Trial(folder, base_url, float(seconds))
