@@ -143,7 +143,9 @@ def test_conda_and_kernels_have_the_proxy_too(lab: Lab) -> None:
     started = json.loads(
         lab.said(ACCOUNT, f"{ask} -X POST http://localhost/zoe-node12/api/kernels; echo").splitlines()[0]
     )
-    kernel = lab.said(ACCOUNT, f"tr '\\0' '\\n' </proc/$(pgrep -u $(id -u) -nf kernel-{started['id']})/environ")
+    # In brackets, so that pgrep does not find the shell that calls it.
+    process = f"$(pgrep -u $(id -u) -nf 'kernel-[{started['id'][0]}]{started['id'][1:]}')"
+    kernel = lab.said(ACCOUNT, f"tr '\\0' '\\n' </proc/{process}/environ")
     variables = dict(line.partition("=")[::2] for line in kernel.splitlines())
     assert variables["https_proxy"] == variables["HTTP_PROXY"]
     assert f":{QUOTED}@" in variables["https_proxy"]

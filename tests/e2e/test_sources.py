@@ -59,6 +59,7 @@ def test_an_installer_that_is_not_what_its_hash_says_changes_nothing(bare: Lab, 
         assert bare.said(ACCOUNT, "ls -A") == before
 
 
+@pytest.mark.full
 def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: Lab, given: dict[str, Any]) -> None:
     address = f"{given['miniconda_base_url']}/Miniconda3-standin-Linux-x86_64.sh"
     words = ["--limit", ACCOUNT, "--tags", "miniconda", "-e", "miniconda_flavour=miniforge miniconda_version="]

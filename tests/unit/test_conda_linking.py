@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 module = load("jupyter", "conda_environment")
 locks, plan, specs = (load_shared(f"conda_{name}") for name in ("locks", "plan", "specs"))
-fetching, packing = load_shared("conda_fetch"), load_shared("conda_pack")
+fetching, packing, store = (load_shared(f"conda_{name}") for name in ("fetch", "pack", "store"))
 WHEEL = "f" * 64
 
 
@@ -318,6 +318,38 @@ class TestDownloads:
             fetching.proxies_for("http://near.example/x", {**conda, "http://near.example": ""}, {"http": "e:3"}) == {}
         )
         assert fetching.proxies_for("https://far.example/x", conda, {"https": "http://e:3"})["https"] == "http://e:3"
+
+
+class TestStore:
+    """The controller's side: a cache, or a bundle."""
+
+    def test_each_package_is_downloaded_once_and_what_is_damaged_again(self, channel: Channel, tmp_path: Path) -> None:
+        lines = [channel.package("six", {"lib/six.py": "6\n"}), channel.package("app", {"bin/app": "1\n"})]
+        packages = locks.lock_packages("\n".join(["@EXPLICIT", *lines]))
+        cache, bundle = tmp_path / "cache", tmp_path / "bundle"
+        for _ in range(2):
+            store.provide(cache, packages, seconds=30)
+        store.provide(bundle, packages, besides=cache, seconds=30)
+        assert sorted(channel.asked) == ["/noarch/app-1.0-0.tar.bz2", "/noarch/six-1.0-0.tar.bz2"]
+        assert store.lacking(bundle, packages) == []
+        (bundle / "packages" / "noarch" / "six-1.0-0.tar.bz2").write_bytes(b"damaged")
+        assert store.lacking(bundle, packages) == ["six-1.0-0.tar.bz2"]
+        store.provide(bundle, packages, seconds=30)
+        assert (channel.asked[2:], store.lacking(bundle, packages)) == (["/noarch/six-1.0-0.tar.bz2"], [])
+
+    def test_the_sums_name_every_file_but_what_is_half_made(self, tmp_path: Path) -> None:
+        for name in ("locks/linux-64.txt", "linker.whl", ".fetch-x/linker.whl", "installers/.x.sh.nbfleet/part"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        assert (store.note_sums(tmp_path), store.note_sums(tmp_path)) == (True, False)
+        lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
+        assert [line[64:] for line in lines] == ["  linker.whl", "  locks/linux-64.txt"]
+        assert lines[0][:64] == hashlib.sha256(b"linker.whl").hexdigest()
+
+    def test_what_this_computer_cannot_reach_is_said_of_this_computer(self, tmp_path: Path) -> None:
+        packages = locks.lock_packages(f"@EXPLICIT\nhttp://127.0.0.1:1/noarch/six-1.0-0.tar.bz2#{'a' * 64}")
+        with pytest.raises(specs.Refusal, match=r"^this computer cannot reach http://127.0.0.1:1/\S+; check that"):
+            store.provide(tmp_path, packages, seconds=30)
 
 
 class TestSentPackages:

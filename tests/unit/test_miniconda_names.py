@@ -12,15 +12,19 @@ from role_code import ROLES
 URL = "https://mirror.example.org/pub/Anaconda3-2031.01-1-Linux-x86_64.sh?signed=yes"
 
 
-def parameters(**given: str) -> dict[str, Any]:
+def rendered(wanted: str, **given: str) -> Any:
     loader = DataLoader()
     variables: dict[str, Any] = {"ansible_facts": {"architecture": "x86_64", "user_dir": "/home/robert"}}
     for name in ("defaults", "vars"):
         file = str(ROLES / "miniconda" / name / "main.yml")
         variables |= loader.load_from_file(file, trusted_as_template=True)
     templar = Templar(loader=loader, variables=variables | given)
-    rendered: dict[str, Any] = templar.template(variables["__miniconda_parameters"])
-    return rendered
+    return templar.template(variables[wanted])
+
+
+def parameters(**given: str) -> dict[str, Any]:
+    found: dict[str, Any] = rendered("__miniconda_parameters", **given)
+    return found
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
@@ -63,3 +67,24 @@ def test_a_known_file_on_a_mirror_keeps_its_hash() -> None:
 
 def test_an_address_without_a_file_name_gets_one_that_an_installer_may_have() -> None:
     assert parameters(miniconda_installer_url="https://example.org/get?latest")["FILE"] == "installer.sh"
+
+
+@pytest.mark.parametrize("proxy", ["", "http://p:3128", "http://me:ge%40heim@p.example.org:3128/", "https://[::1]:1"])
+def test_an_address_of_a_proxy_is_taken(proxy: str) -> None:
+    assert rendered("__miniconda_objection", miniconda_proxy=proxy) == ""
+
+
+@pytest.mark.parametrize(
+    "proxy", ["p:3128", "me:geheim@p:3128", "http://me:ge@heim@p:3128", "http://me:geheim@p:3128/x y"]
+)
+def test_another_text_is_refused_and_not_repeated(proxy: str) -> None:
+    sentence = rendered("__miniconda_objection", miniconda_proxy=proxy)
+    assert sentence.startswith("miniconda_proxy is no address of a proxy; write http://HOST:PORT")
+    assert "heim" not in sentence
+
+
+@pytest.mark.parametrize("name", ["miniconda_base_url", "miniconda_installer_url"])
+def test_a_password_in_an_address_that_all_can_read_is_refused_and_not_repeated(name: str) -> None:
+    sentence = rendered("__miniconda_objection", **{name: "https://me:geheim@mirror.example.org/x.sh"})
+    assert "take the password out of them" in sentence
+    assert "geheim" not in sentence
