@@ -40,7 +40,7 @@ if [ "$state" = active ]; then
 else
   say "load=$(show LoadState)"
   say "words=$(printf %s "$words" | tr '\\n' ' ')"
-  telling='error|refus|denied|no such|not found|in use'
+  telling='error|refus|denied|no such|not found|in use|token file is'
   say "log=$(journalctl --user -u "$unit" -n 40 -o cat --no-pager 2>/dev/null | grep -iE "$telling" | tail -n 1)"
 fi
 """
