@@ -16,6 +16,8 @@ from nbfleet.errors import SetupError
 LONGEST = 90  # bytes of a ControlPath; ssh appends a random suffix while it binds
 HASHED = 41  # a slash and what ssh makes of %C
 PERSIST = 300  # seconds that an unused master stays
+# Two minutes without a word end a run's connection: a short gap of the network is outlived, and no task waits for ever.
+PATIENCE = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
 _MARK = "# Written by nbfleet: one shared connection per hop; over "
 
 
@@ -125,7 +127,7 @@ def ansible_environment(folder: Path, *, user_config: str | None) -> dict[str, s
     the ControlPath is the same, and a new connection to the jump host is Ansible's own.
     """
     config = write_config(folder, user_config=user_config, batch=False)
-    options = ["-F", f'"{config}"', "-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}"]
+    options = ["-F", f'"{config}"', "-o", "ControlMaster=auto", "-o", f"ControlPersist={PERSIST}", *PATIENCE]
     program = ssh_program(folder)
     return {
         **({"ANSIBLE_SSH_EXECUTABLE": program} if program != "ssh" else {}),

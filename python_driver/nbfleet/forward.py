@@ -155,7 +155,8 @@ class Forward:
             except NbfleetError as error:
                 if str(error) != last:
                     last = str(error)
-                    say(f"{last} {error.hint}")
+                    named = "" if self.endpoint.name in last else f"{self.endpoint.name}: "
+                    say(f"{named}{last} {error.hint}")
             else:
                 say(f"{self.endpoint.name}: back after {time.monotonic() - began:.0f} s, at the same address.")
                 return

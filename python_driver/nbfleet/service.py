@@ -36,7 +36,7 @@ if [ "$state" = active ]; then
 else
   say "load=$(show LoadState)"
   say "words=$(printf %s "$words" | tr '\\n' ' ')"
-  telling='error|refus|denied|no such|not found|in use'
+  telling='error|refus|denied|no such|not found|in use|token file is'
   say "log=$(log 40 cat | grep -iE "$telling" | tail -n 1)"
 fi
 """

@@ -66,6 +66,8 @@ class Connection:
     def run(self, script: str, *, timeout: float = 60) -> Done:
         """Run a POSIX shell script on the account, whatever its login shell is; the script is not in any argv.
 
+        A master that ends under it is opened anew and the script run once more, so it has to be one that may be.
+
         Raises:
             UnreachableError: The connection broke, or nothing came back in time.
         """
@@ -73,6 +75,9 @@ class Connection:
         done = process.run([*self._over_master(), shell], text=script, timeout=timeout, own_session=True)
         if done.code == 255 and NO_SESSION in done.err:
             done = process.run([*self._alone(), shell], text=script, timeout=timeout, own_session=True)
+        elif done.code == 255 and not self.alive():  # dead since this computer slept or the hop was gone
+            self.open()
+            done = process.run([*self._over_master(), shell], text=script, timeout=timeout, own_session=True)
         if done.code == 124:
             raise UnreachableError(
                 f"{self.reach.title} did not finish within {timeout:.0f} s.",

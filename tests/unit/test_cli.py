@@ -17,6 +17,7 @@ from nbfleet.cli import main
 from nbfleet.display import Display
 from nbfleet.endpoint import Endpoint
 from nbfleet.errors import Exit, InterruptedRunError, PartialError
+from nbfleet.explain import Reason
 from nbfleet.progress import Account
 from nbfleet.store import Store
 from nbfleet.verbs import lock, remove, status, up, upgrade
@@ -142,6 +143,18 @@ def test_the_exit_code_says_how_many_were_done(states: list[str], code: Exit | N
     accounts = [account(f"a{place}", state) for place, state in enumerate(states)]
     error = up.verdict(Run(accounts, [], stopped=False))
     assert (error.exit if error else None) == code
+
+
+def test_the_summary_has_each_failed_account_s_reason_and_next_step() -> None:
+    from nbfleet.converge import Run
+
+    accounts = [account("a", "done"), account("b", "failed"), account("c", "unreachable")]
+    accounts[1].reason = Reason("task_failed", "failed at “Install”: the disk is full", "Free some space.")
+    accounts[2].reason = Reason("timeout", "does not answer", "Check the network.")
+    first, second, third = up.report(Run(accounts, [], stopped=False), check=False).text.splitlines()
+    assert first.split()[:2] == ["a", "done"]
+    assert second.endswith("failed at “Install”: the disk is full. Free some space.")
+    assert third.endswith("does not answer. Check the network.")
 
 
 def test_an_interrupted_run_says_what_was_left() -> None:

@@ -580,6 +580,11 @@ class TestAccountFiles:
         assert self.converge(params) == []
         assert stat.S_IMODE((tmp_path / ".config" / "nbfleet").stat().st_mode) == 0o700
 
+    def test_what_is_to_be_python_and_is_none_is_named_with_its_line(self, tmp_path: Path) -> None:
+        file = {"path": str(tmp_path / "config.py"), "content": "c = 1\nc.port = (\n", "python": True}
+        assert "in its line 2 ('(' was never closed: c.port = ()" in files.mistake([file])
+        assert files.mistake([{**file, "content": "c = 1\n"}, {**file, "python": False}]) == ""
+
     def test_the_secret_is_64_digits_for_its_owner_alone_and_in_no_diff(self, tmp_path: Path) -> None:
         changes = self.converge(self.params(tmp_path))
         token = tmp_path / ".config" / "nbfleet" / "token"

@@ -50,13 +50,21 @@ def test_a_second_command_rides_on_the_open_master(near: near_sshd.Near) -> None
     assert (near.folder / "node.log").read_text().count("Accepted") == logins
 
 
-def test_a_closed_master_is_gone(near: near_sshd.Near) -> None:
+def test_a_script_whose_master_ends_under_it_is_run_over_a_new_one(near: near_sshd.Near) -> None:
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    mark = near.folder / "was-here"
+    script = f"if [ -e {mark} ]; then echo again; else touch {mark}; kill -KILL $PPID; sleep 20; fi\n"
+    assert connection.run(script).out == "again\n"
+
+
+def test_a_closed_master_is_gone_until_a_script_needs_one(near: near_sshd.Near) -> None:
     connection = Connection(near.reach, ask=False)
     connection.open()
     connection.close()
     assert not connection.alive()
-    with pytest.raises(UnreachableError):
-        connection.run("true")
+    assert connection.run("echo here").out == "here\n"
+    assert connection.alive()
 
 
 def test_an_unknown_host_key_is_refused_and_the_hop_is_named(near: near_sshd.Near) -> None:

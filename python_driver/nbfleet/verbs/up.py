@@ -76,7 +76,8 @@ def report(done: Run, *, check: bool) -> Answer:
     for account in sorted(done.accounts, key=lambda account: account.name):
         seconds = account.seconds or 0.0
         changes = f"{account.changed} {'to change' if check else 'changed'}"
-        rows.append([account.name, account.state, changes, f"{seconds:.0f} s"])
+        why = f"{account.reason.says}. {account.reason.hint}" if account.reason else ""
+        rows.append([account.name, account.state, changes, f"{seconds:.0f} s", why])
         data.append(
             {
                 "name": account.name,

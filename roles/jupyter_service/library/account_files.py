@@ -39,6 +39,10 @@ options:
       path: {description: The file., type: path, required: true}
       content: {description: Its whole content., type: str}
       mode: {description: Such as V(0600)., type: str, default: '0600'}
+      python:
+        description: Whether it is Python, which is written only when it can be read as such.
+        type: bool
+        default: false
   secret:
     description: The file of the secret.
     type: path
@@ -122,6 +126,20 @@ def wanted_changes(params: dict[str, Any]) -> list[Change]:
         elif _mode_of(path) != 0o600:
             changes.append(_mode_change(path, 0o600))
     return changes
+
+
+def mistake(files: list[dict[str, Any]]) -> str:
+    """Return where a file's new content is no Python, in a sentence; empty when all is well."""
+    for file in files:
+        try:
+            if file["python"]:
+                compile(file["content"], file["path"], "exec")
+        except SyntaxError as error:
+            return (
+                f"{file['path']} would have a mistake in its line {error.lineno} ({error.msg}: "
+                f"{(error.text or '').strip()[:80]}), so nothing was changed; correct jupyter_service_extra_config."
+            )
+    return ""
 
 
 def systemd_variables(variables: dict[str, str]) -> str:
@@ -241,6 +259,7 @@ def main() -> None:
         "path": {"type": "path", "required": True},
         "content": {"type": "str"},
         "mode": {"type": "str", "default": "0600"},
+        "python": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={
@@ -263,6 +282,8 @@ def main() -> None:
                 remove(files, folders)
             diff = [{"before": "".join(f"{path}\n" for path in files), "after": ""}] if files else []
             module.exit_json(changed=bool(files), diff=diff)
+        if wrong := mistake(module.params["files"]):
+            module.fail_json(msg=wrong)
         changes = wanted_changes(module.params)
         if not module.check_mode and changes:
             carry_out(changes, Path(module.params["record"]), module.params["variables"])
