@@ -93,6 +93,8 @@ class TestWithoutSystemd:
         before = server(plain, "plain13", "rita")
         log_out(plain, "plain13", "rita")
         assert server(plain, "plain13", "rita") == before != ""
+        told_so = plain.nbfleet("up", "-i", str(plain.inventory), PLAIN)
+        assert "kept by session" in told_so.out
         again = plain.playbook("site", "--limit", PLAIN, "-e", "survey_trust=false")
         assert again.code == 0, again.out
         assert "changed=0" in again.out
@@ -120,6 +122,7 @@ class TestWithoutSystemd:
         assert plain.root("plain13", "pkill -u rita -x sleep").code == 0
         assert told(plain, PLAIN)["answers"] is True
 
+    @pytest.mark.full
     def test_a_server_that_cannot_start_says_why(self, plain: Lab) -> None:
         words = ["-e", json.dumps({"jupyter_service_extra_config": "raise RuntimeError('as asked')"})]
         failed = plain.playbook("site", "--limit", PLAIN, *words)
@@ -196,6 +199,7 @@ class TestBySystemUnit:
         assert done.code == 0, done.err
         assert server(sudoer, "node12", "sam") not in ("", before)
 
+    @pytest.mark.full
     def test_a_second_run_changes_nothing_and_an_altered_unit_is_repaired(self, sudoer: Lab) -> None:
         words = ("--limit", SUDOER, "-e", "jupyter_service_root=true")
         assert "changed=0" in sudoer.playbook("site", *words, "-e", "survey_trust=false").out
@@ -217,7 +221,9 @@ class TestBySystemUnit:
 
 class TestRefusals:
     def test_nothing_is_touched_where_nothing_can_keep_it(self, strict: Lab) -> None:
-        strict.nbfleet("remove", "-i", str(strict.inventory), FORBIDDEN, "--yes")
+        # To give lingering back takes the same permission.
+        strict.root("node12", LINGER)
+        assert strict.nbfleet("remove", "-i", str(strict.inventory), FORBIDDEN, "--yes").code == 0
         strict.root("node12", NO_LINGER + KILLING)
         try:
             done = strict.nbfleet("up", "-i", str(strict.inventory), FORBIDDEN, "--json")

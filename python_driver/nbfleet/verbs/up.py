@@ -73,16 +73,21 @@ def play(args: argparse.Namespace, playbook: str, store: Store, watch: fleet.Wat
 def report(done: Run, *, check: bool) -> Answer:
     """Return what became of each account, and the error if not all went well."""
     rows, data = [], []
+    keepers = {endpoint.name: endpoint.keeper for endpoint in done.endpoints}
     for account in sorted(done.accounts, key=lambda account: account.name):
         seconds = account.seconds or 0.0
         changes = f"{account.changed} {'to change' if check else 'changed'}"
         why = f"{account.reason.says}. {account.reason.hint}" if account.reason else ""
-        rows.append([account.name, account.state, changes, f"{seconds:.0f} s", why])
+        keeper = keepers.get(account.name) if account.state == "done" else None
+        # The usual keeper needs no word; another one is never taken in silence.
+        kept = f"kept by {keeper}" if keeper not in (None, "user") else ""
+        rows.append([account.name, account.state, changes, f"{seconds:.0f} s", why or kept])
         data.append(
             {
                 "name": account.name,
                 "state": account.state,
                 "changed": account.changed,
+                "keeper": keeper,
                 "seconds": round(seconds, 1),
                 "task": account.task,
                 "reason": account.reason.code if account.reason else None,
