@@ -10,7 +10,7 @@ import stat
 import sys
 from pathlib import Path
 
-from nbfleet import client
+from nbfleet import client, process
 from nbfleet.errors import SetupError
 
 LONGEST = 90  # bytes of a ControlPath; ssh appends a random suffix while it binds
@@ -136,3 +136,15 @@ def ansible_environment(folder: Path, *, user_config: str | None) -> dict[str, s
         "ANSIBLE_SSH_CONTROL_PATH": "%(directory)s/%%C",
         "ANSIBLE_SSH_PIPELINING": "True",
     }
+
+
+def close_since(moment: float) -> None:
+    """End the masters that were opened after `moment`, in seconds since the epoch, whoever opened them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    folder = control_folder()
+    young = [path for path in folder.iterdir() if path.is_socket() and path.stat().st_ctime >= moment]
+    ssh = ssh_program(folder)
+    orders = [[ssh, "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "--", "any"] for path in young]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda order: process.run(order, timeout=2), orders))

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nbfleet import content, converge
+from nbfleet.control import close_since
 from nbfleet.endpoint import Reach
 from nbfleet.errors import NbfleetError, SetupError, UnreachableError, UsageError
 from nbfleet.explain import Reason
-from nbfleet.ssh import Connection, can_ask, close_since
+from nbfleet.ssh import Connection, can_ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -210,15 +210,3 @@ class Connection:
     def _master(self, order: str, *words: str) -> Done:
         way = ["-o", f"ControlPath={self.path}"]
         return process.run([self._ssh, "-F", "none", *way, "-O", order, *words, "--", self.reach.host], timeout=20)
-
-
-def close_since(moment: float) -> None:
-    """End the masters that were opened after `moment`, in seconds since the epoch, whoever opened them."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    folder = control_folder()
-    young = [path for path in folder.iterdir() if path.is_socket() and path.stat().st_ctime >= moment]
-    ssh = ssh_program(folder)
-    orders = [[ssh, "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "--", "any"] for path in young]
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda order: process.run(order, timeout=2), orders))
