@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbfleet import process, ssh
+from nbfleet import control, process
 from nbfleet.endpoint import Endpoint, Reach
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Machine:
         try:
             yield
         finally:
-            ssh.close_since(0)
+            control.close_since(0)
             self.stop()
             path.write_text(usual)
             self.start()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import near_sshd
 import pytest
 from nbfleet import forward as forward_module
-from nbfleet import probe, service, ssh
+from nbfleet import control, probe, service
 from nbfleet.errors import FailedError, ForwardError, UnreachableError
 from nbfleet.forward import Forward, free_port, require_free
 from nbfleet.ssh import Connection
@@ -31,7 +31,7 @@ def _runtime(near: near_sshd.Near, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (near.folder / "orders").unlink(missing_ok=True)
     (near.folder / "broken").unlink(missing_ok=True)
     yield
-    ssh.close_since(0)
+    control.close_since(0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import client, control, ssh
+from nbfleet import client, control
 from nbfleet.errors import UnreachableError
 from nbfleet.older_ssh import Call
 from nbfleet.ssh import Connection
@@ -33,7 +33,7 @@ def old(request: pytest.FixtureRequest, near: near_sshd.Near, monkeypatch: pytes
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     client.version.cache_clear()
     yield request.param
-    ssh.close_since(0)
+    control.close_since(0)
     client.version.cache_clear()
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import control, process, ssh
+from nbfleet import control, process
 from nbfleet.endpoint import Reach
 from nbfleet.errors import ForwardError, SetupError, UnreachableError
 from nbfleet.explain import ssh_reason, task_reason
@@ -30,7 +30,7 @@ def runtime(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     runtime = Path(tempfile.mkdtemp(dir=short_folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     yield runtime
-    ssh.close_since(0)
+    control.close_since(0)
 
 
 def test_a_script_runs_behind_the_bastion_and_every_hop_has_one_master(near: near_sshd.Near, runtime: Path) -> None:
@@ -112,9 +112,9 @@ def test_a_taken_local_port_is_named(near: near_sshd.Near) -> None:
 def test_masters_of_an_interrupted_run_are_ended_and_older_ones_are_not(near: near_sshd.Near) -> None:
     connection = Connection(near.reach, ask=False)
     connection.open()
-    ssh.close_since(time.time() + 5)
+    control.close_since(time.time() + 5)
     assert connection.alive()
-    ssh.close_since(time.time() - 60)
+    control.close_since(time.time() - 60)
     assert not connection.alive()
 
 
