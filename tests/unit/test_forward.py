@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import forward as forward_module
 from nbfleet import control, probe, service
+from nbfleet import forward as forward_module
 from nbfleet.errors import FailedError, ForwardError, UnreachableError
 from nbfleet.forward import Forward, free_port, require_free
 from nbfleet.ssh import Connection
