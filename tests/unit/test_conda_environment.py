@@ -643,7 +643,10 @@ class TestUserService:
     def test_a_service_started_from_other_files_is_restarted(self) -> None:
         assert self.needed(self.RUNNING, stale=True) == ["restart"]
 
-    @pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
+    def test_a_service_that_is_being_started_from_earlier_files_is_begun_anew(self) -> None:
+        assert self.needed({**self.RUNNING, "ActiveState": "activating"}) == ["restart"]
+
+    @pytest.mark.parametrize("state", ["inactive", "failed", "deactivating"])
     def test_a_service_that_is_not_up_is_started(self, state: str) -> None:
         assert self.needed({**self.RUNNING, "ActiveState": state}, stale=True) == ["start"]
 
@@ -669,4 +672,7 @@ class TestUserService:
         ]
         assert service.telling(journal) == "ERROR: the port is not available"
         assert service.telling(journal[:2]) == "RuntimeError: my mistake"
+        assert service.telling(["Jupyter could not read its configuration", *journal[3:]]) == (
+            "Jupyter could not read its configuration"
+        )
         assert service.telling(["one", "two"]) == "two"

@@ -114,14 +114,15 @@ def fingerprint(files: Sequence[str]) -> str:
 
 def needed(unit: Mapping[str, str], *, linger: bool, lingers: bool, stale: bool, restart: bool) -> list[str]:
     """Return what has to be done, in order, from what the user manager says about the unit."""
-    running = unit.get("ActiveState") == "active"
+    state = unit.get("ActiveState")
     steps = ["linger"] if linger and not lingers else []
     if unit.get("UnitFileState") != "enabled":
         steps.append("enable")
-    if not running:
-        steps.append("start")
-    elif stale or restart:
+    # One that is starting, perhaps again and again, was begun from earlier files: a start would only wait for that.
+    if state == "activating" or (state == "active" and (stale or restart)):
         steps.append("restart")
+    elif state != "active":
+        steps.append("start")
     return steps
 
 
@@ -140,12 +141,13 @@ def removable(unit: Mapping[str, str], *, lingers_by_us: bool) -> list[str]:
 
 
 def telling(journal: Sequence[str]) -> str:
-    """Return the line that says best why a service did not start: the last error's, else the last one."""
+    """Return the line that says best why a service did not start: an error's, else a gate's of ours, else the last."""
     lines = [line.strip() for line in journal if line.strip()]
     errors = [
         match[1] for line in lines if (match := re.search(r"(?:^|\] )([\w.]*(?:Error|ERROR|Exception): .*)", line))
     ]
-    return (errors or lines or [""])[-1][:300].rstrip(".")
+    gates = [line for line in lines if re.match(r"Jupyter (?:could|did|answers) |the token file ", line)]
+    return (errors or gates or lines or [""])[-1][:300].rstrip(".")
 
 
 class Manager:
