@@ -100,8 +100,11 @@ class Lab:
         """Run a POSIX sh script on an account, the way the inventory says."""
         return self.run("ansible", "-i", str(self.inventory), account, "-m", "ansible.builtin.raw", "-a", script)
 
-    def root(self, machine: str, script: str) -> Run:
-        """Run a POSIX sh script as root inside a machine, past SSH."""
+    def container(self, machine: str) -> str:
+        """Return podman's name of a machine."""
         machines = json.loads((self.directory / "lab.json").read_text())["machines"]
-        container = next(one["container"] for one in machines if one["name"] == machine)
-        return self.run("podman", "exec", container, "sh", "-c", script)
+        return str(next(one["container"] for one in machines if one["name"] == machine))
+
+    def root(self, machine: str, script: str, *words: str) -> Run:
+        """Run a POSIX sh script as root inside a machine, past SSH; the words are its $1 and so on."""
+        return self.run("podman", "exec", self.container(machine), "sh", "-c", script, "sh", *words)
