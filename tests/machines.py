@@ -117,15 +117,19 @@ class Lab:
         """Return a machine's address on the network behind the bastion."""
         return str(self.machine(machine)["address"])
 
-    def root(self, machine: str, script: str) -> Run:
-        """Run a POSIX sh script as root inside a machine, past SSH."""
-        return self.run("podman", "exec", self.machine(machine)["container"], "sh", "-c", script)
+    def container(self, machine: str) -> str:
+        """Return podman's name of a machine."""
+        return str(self.machine(machine)["container"])
+
+    def root(self, machine: str, script: str, *words: str) -> Run:
+        """Run a POSIX sh script as root inside a machine, past SSH; the words are its $1 and so on."""
+        return self.run("podman", "exec", self.container(machine), "sh", "-c", script, "sh", *words)
 
 
 @contextlib.contextmanager
 def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:
     """Drop every packet that a machine sends to or gets from others than one, for as long as the block lasts."""
-    process = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.machine(machine)["container"]).out.strip()
+    process = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container(machine)).out.strip()
     rules = [
         [chain, "!", side, lab.address(other), "!", interface, "lo", "-j", "DROP"]
         for chain, side, interface in (("OUTPUT", "-d", "-o"), ("INPUT", "-s", "-i"))

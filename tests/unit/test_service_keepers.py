@@ -55,7 +55,11 @@ def test_a_service_started_from_other_files_is_restarted(record: Path) -> None:
     assert needed(unit(record, RUNNING), stale=True) == ["restart"]
 
 
-@pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
+def test_a_service_that_is_being_started_from_earlier_files_is_begun_anew(record: Path) -> None:
+    assert needed(unit(record, {**RUNNING, "ActiveState": "activating"})) == ["restart"]
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "deactivating"])
 def test_a_service_that_is_not_up_is_started(record: Path, state: str) -> None:
     assert needed(unit(record, {**RUNNING, "ActiveState": state}), stale=True) == ["start"]
 
@@ -84,4 +88,6 @@ def test_the_reason_of_a_failure_is_its_last_error() -> None:
     ]
     assert keeper.telling(journal) == "ERROR: the port is not available"
     assert keeper.telling(journal[:2]) == "RuntimeError: my mistake"
+    gate = "Jupyter could not read its configuration"
+    assert keeper.telling([gate, *journal[3:]]) == gate
     assert keeper.telling(["one", "two"]) == "two"

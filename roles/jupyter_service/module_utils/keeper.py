@@ -34,12 +34,13 @@ def fingerprint(files: Sequence[str]) -> str:
 
 
 def telling(log: Sequence[str]) -> str:
-    """Return the line that says best why a service did not start: the last error's, else the last one."""
+    """Return the line that says best why a service did not start: an error's, else a gate's of ours, else the last."""
     lines = [line.strip() for line in log if line.strip()]
     errors = [
         match[1] for line in lines if (match := re.search(r"(?:^|\] )([\w.]*(?:Error|ERROR|Exception): .*)", line))
     ]
-    return (errors or lines or [""])[-1][:300].rstrip(".")
+    gates = [line for line in lines if re.match(r"Jupyter (?:could|did|answers) |the token file ", line)]
+    return (errors or gates or lines or [""])[-1][:300].rstrip(".")
 
 
 def call(*argv: str, environ: Mapping[str, str], seconds: float = 60, text: str | None = None) -> tuple[int, str, str]:

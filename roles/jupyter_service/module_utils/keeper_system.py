@@ -37,10 +37,11 @@ class SystemUnit(Keeper):
         steps = [] if written else ["write"]
         if self.unit.get("UnitFileState") != "enabled":
             steps.append("enable")
-        if not self.running:
-            steps.append("start")
-        elif stale or restart or not written:
+        # One that is starting was begun from earlier files: a start would only wait for that.
+        if self.unit.get("ActiveState") == "activating" or (self.running and (stale or restart or not written)):
             steps.append("restart")
+        elif not self.running:
+            steps.append("start")
         return steps
 
     def carry_out(self, steps: Sequence[str]) -> None:

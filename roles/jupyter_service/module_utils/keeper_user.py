@@ -49,10 +49,11 @@ class UserUnit(Keeper):
         steps = ["linger"] if self.linger and not self._lingers else []
         if self.unit.get("UnitFileState") != "enabled":
             steps.append("enable")
-        if not self.running:
-            steps.append("start")
-        elif stale or restart:
+        # One that is starting, perhaps again and again, was begun from earlier files: a start would only wait for that.
+        if self.unit.get("ActiveState") == "activating" or (self.running and (stale or restart)):
             steps.append("restart")
+        elif not self.running:
+            steps.append("start")
         return steps
 
     def carry_out(self, steps: Sequence[str]) -> None:
