@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 WELL = {"changed", "unchanged"}
@@ -64,11 +64,12 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
             if status != "wanting":
                 break
             installer, pushed = provided(args), sentence
-            try:
-                self._transfer_file(str(installer), pushed)
-            except AnsibleError:
-                if not left:
-                    raise
+            # Over standard input, so that whoever becomes the account's user needs no file of his own there.
+            put = f"cat >{shlex.quote(pushed)}"
+            sent = self._low_level_execute_command(put, in_data=installer.read_bytes(), executable=False)
+            if sent["rc"] and not left:
+                why = " ".join(str(sent["stderr"]).split())[-200:]
+                raise AnsibleActionFail(f"{pushed} could not be sent ({why}); free some space there, and run again.")
             status, sentence = self._answer(args["script"], args["proxy"], pushed)
         if status == "wanting":
             return "lost", "The installer that was sent to the account did not stay there as it was; run again."
