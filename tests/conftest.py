@@ -24,8 +24,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Know --full."""
+    """Know --full and --soak."""
     parser.addoption("--full", action="store_true", help="also run what takes too long for every day (marked `full`)")
+    parser.addoption("--soak", type=float, metavar="MINUTES", help="how long tests/faults/soak.py lasts")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -111,11 +111,10 @@ class Lab:
 
     def networks(self) -> list[Json]:
         """Return all of podman's networks on this machine, this lab's marked with ``ours``."""
-        names = run("podman", "network", "ls", "--quiet").stdout.split()
-        if not names:
-            return []
         ours = {f"{self.prefix}-{kind}" for kind in NETWORKS}
-        return [{"ours": network["name"] in ours, **network} for network in ask("podman", "network", "inspect", *names)]
+        # One question: what was listed first might be gone when it is asked for, where other labs come and go.
+        found = ask("podman", "network", "ls", "--format", "json") or []
+        return [{"ours": network["name"] in ours, **network} for network in found]
 
 
 def registries() -> dict[str, set[str]]:

@@ -167,7 +167,7 @@ def told(run: Run, name: str, *parts: str, code: int) -> None:
     assert message.endswith((".", ".)"))
     assert error["hint"]
     for part in parts:
-        assert part in f"{message} {error['hint']}"
+        assert part in f"{message} {error['hint']}", message
 
 
 def finished(process: subprocess.Popen[str], *, limit: float = 400) -> Run:

@@ -6,11 +6,11 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nbfleet import background, bridge, browser, service
+from nbfleet import background, bridge, browser, probe, service
 from nbfleet.answer import Answer
 from nbfleet.control import control_folder
 from nbfleet.errors import ForwardError
-from nbfleet.forward import Forward, close_port, free_port, require_free
+from nbfleet.forward import LONGEST_PAUSE, Forward, close_port, free_port, require_free
 from nbfleet.signals import until_told
 from nbfleet.ssh import Connection
 from nbfleet.store import Store
@@ -78,6 +78,8 @@ def reuse(endpoint: Endpoint, local_port: int, args: argparse.Namespace, display
     running = service.ensure_running(connection, endpoint)
     forward = Forward(endpoint, local_port, connection=connection)
     forward.token, forward.started = running.token, running.started
+    # The other process may be on its way back from a lost connection.
+    probe.wait_until_ready(local_port, endpoint, running.token, seconds=2 * LONGEST_PAUSE)
     forward.bridge = "session" if bridge.alive(connection, endpoint, local_port) else "forward"
     display.say(f"{endpoint.name} is open already.")
     page = show(endpoint, local_port, running.token, args, display)

@@ -1,0 +1,107 @@
+"""What a server may send instead of an installer or a package: it is not used, and said to be what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.faults.scene import told, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.scene import Account
+    from tests.machines import Lab
+
+PORT = "8090"
+FAULT = "/tmp/fault"  # noqa: S108 - on the channel's machine
+MORE = '{"jupyter_extra_packages": ["bash_kernel"]}'  # no account has it yet
+
+
+class Channel:
+    """The channel's files behind another port, with a fault."""
+
+    def __init__(self, lab: Lab) -> None:
+        usual = yaml.safe_load(lab.inventory.read_text())["accounts"]["vars"]["conda_config_channel_alias"]
+        self.url = f"{usual.rpartition(':')[0]}:{PORT}"
+        self._lab = lab
+
+    def does(self, fault: str, pattern: str) -> None:
+        """Let something happen to every path that matches."""
+        assert self._lab.root("channel", f"echo '{fault} {pattern}' >{FAULT}").code == 0
+
+    @property
+    def words(self) -> list[str]:
+        return ["-e", f"miniconda_base_url={self.url}/miniconda conda_config_channel_alias={self.url}"]
+
+
+@pytest.fixture(scope="module")
+def channel(lab: Lab) -> Iterator[Channel]:
+    made = Channel(lab)
+    made.does("none", "")
+    script = (Path(__file__).parent / "faulty_channel.py").read_text()
+    start = f'python3 -c "$1" {PORT} {FAULT} </dev/null >/dev/null 2>&1 & echo $!'
+    pid = lab.root("channel", start, script).out.strip()
+
+    def answers() -> bool:
+        return lab.root("channel", f"curl -so /dev/null http://localhost:{PORT}/").code == 0
+
+    wait_for("the faulty channel", answers)
+    yield made
+    lab.root("channel", f"kill {pid}")
+
+
+INSTALLERS = [
+    ("404", "404"),
+    ("500", "500"),
+    ("page", "is a web page"),
+    ("altered", "instead of"),
+    ("short", "instead of"),
+    ("half", "could not be downloaded"),
+]
+
+
+def test_an_installer_that_is_none_is_not_run(bare: Account, channel: Channel) -> None:
+    before = bare.home()
+    for fault, words in INSTALLERS:
+        channel.does(fault, "Miniconda3")
+        told(bare.up(*channel.words), bare.name, words, code=5)
+        assert bare.home() == before, fault
+        assert bare.root("ls -d miniconda3 .miniconda3.nbfleet 2>/dev/null || :") == "", fault
+
+
+@pytest.mark.full
+def test_a_download_that_stalls_has_an_end(bare: Account, channel: Channel) -> None:
+    before = bare.home()
+    channel.does("stalls", "Miniconda3")
+    told(bare.up(*channel.words), bare.name, "could not be downloaded", code=5)
+    assert bare.home() == before
+    channel.does("none", "")
+    done = bare.site("--tags", "miniconda,conda_config", *channel.words)
+    assert done.code == 0, done.out
+    channel.does("stalls", "bash_kernel-.*conda$")
+    told(bare.up("-e", MORE, *channel.words), bare.name, "bash_kernel", code=5)
+    bare.recovers()
+    assert bare.lost(before) == []
+
+
+PACKAGES = [
+    ("404", "HTTP 404"),
+    ("500", "HTTP 500"),
+    ("half", "cannot reach"),
+    ("altered", "is not what its hash says"),
+]
+
+
+def test_a_package_that_is_none_is_not_installed(account: Account, channel: Channel) -> None:
+    before = account.home()
+    for fault, words in PACKAGES:
+        channel.does(fault, "bash_kernel-.*conda$")
+        refused = account.up("-e", MORE, "-e", f"conda_config_channel_alias={channel.url}")
+        told(refused, account.name, words, code=5)
+        account.shell("rm -rf miniconda3/pkgs/bash_kernel-*")
+    account.recovers()
+    assert account.lost(before) == []
