@@ -19,12 +19,15 @@ from measure import command, site, up
 if TYPE_CHECKING:
     from nbfleet.endpoint import Reach
 
+UNIT = "nbfleet-jupyter.service"
 QUESTION = {
     "SURVEY_PREFIX": "@HOME@/miniconda3",
     "SURVEY_RECEIPT": "@HOME@/.local/state/nbfleet/receipt",
     "SURVEY_WANTED": "none",
     "SURVEY_THINGS": "",
-    "SURVEY_UNIT": "nbfleet-jupyter.service",
+    "SURVEY_KEEPERS": f"user {UNIT} /run/user/@UID@/nbfleet",
+    "SURVEY_KEPT": "@HOME@/.config/nbfleet/keeper",
+    "SURVEY_LINGER": "yes",
     "SURVEY_LISTENER": "/run/user/@UID@/nbfleet/jupyter.sock",
 }
 RAW, FULL = "raw ssh, all at once", "site.yml, survey_trust=false"
@@ -74,7 +77,7 @@ def pyinfra_words(accounts: dict[str, Reach], folder: Path) -> list[str]:
         }
         data["gone"] = [path for kind, path, state in things if kind == "file" and state == "gone"]
         data["there"] = [path for kind, path, _ in things if kind in {"exists", "secret"}]
-        return name, {"ssh_config_file": str(config), "files": files, "unit": QUESTION["SURVEY_UNIT"], **data}
+        return name, {"ssh_config_file": str(config), "files": files, "unit": UNIT, **data}
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         hosts = list(pool.map(wanted, accounts))
