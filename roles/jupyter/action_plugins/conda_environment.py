@@ -442,6 +442,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return "the account that was fetching it was ended"
         folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
         self._low_level_execute_command(f"mkdir -p {folder}", sudoable=False)
-        self._transfer_file(str(wheel), f"{there}.new")
+        try:
+            self._transfer_file(str(wheel), f"{there}.new")
+        except AnsibleError as error:
+            self._low_level_execute_command(f"rm -f {name}.new", sudoable=False)
+            if re.search("No space left|quota exceeded", str(error)):
+                raise AnsibleActionFail(f"The disk of {there} is full; free some space and run again.") from error
+            raise
         self._low_level_execute_command(f"mv -f {name}.new {name}", sudoable=False)
         return ""
