@@ -423,7 +423,7 @@ class TestWords:
             ),
             (
                 {"exception_name": "CondaMultiError", "errors": [{"message": "[Errno 28] No space left on device"}]},
-                "the disk is full; free some space",
+                "the disk is full, by bytes or by the number of its files (inodes); free some space",
             ),
             (
                 {

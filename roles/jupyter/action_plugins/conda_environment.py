@@ -487,10 +487,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _send(self, file: Path, there: str) -> None:
         folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
         # Over standard input, so that whoever becomes the account's user needs no file of his own there.
-        put = f"mkdir -p {folder} && cat >{name}.new && mv -f {name}.new {name}"
+        put = f"mkdir -p {folder} && cat >{name}.new && mv -f {name}.new {name} || {{ rm -f {name}.new; exit 1; }}"
         answer = self._low_level_execute_command(put, in_data=file.read_bytes())
         if answer["rc"]:
             why = " ".join(str(answer["stderr"]).split())[-200:] or f"status {answer['rc']}"
+            if re.search("No space left|quota exceeded", why):
+                raise AnsibleActionFail(f"The disk of {there} is full; free some space and run again.")
             raise AnsibleActionFail(f"{there} could not be sent ({why}); free some space there, and run again.")
 
     # Packages from the controller.

@@ -48,7 +48,8 @@ def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Seque
     said = " ".join(str(error.get("message") or error.get("error") or "") for error in errors)
     asked = ", ".join(channels)
     if "No space left on device" in said + stderr or "NoSpaceLeftError" in named:
-        return "the disk is full; free some space (`conda clean -ay` empties conda's own cache) and run again"
+        room = "free some space (`conda clean -ay` empties conda's own cache) and run again"
+        return f"the disk is full, by bytes or by the number of its files (inodes); {room}"
     if "Disk quota exceeded" in said + stderr:
         return "the disk quota is used up; free some space (`conda clean -ay` empties conda's own cache) and run again"
     for name, error in named.items():

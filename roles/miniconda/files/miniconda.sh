@@ -156,11 +156,11 @@ preflight() {
 
     ground=$PREFIX
     while [ ! -d "$ground" ]; do ground=$(dirname "$ground"); done
-    [ -w "$ground" ] && [ -x "$ground" ] || refuse "$ground cannot be written by this user, so $PREFIX cannot be made; set miniconda_prefix to a folder of the user"
     case ",$(mount_options)," in
         *,noexec,*) refuse "the file system of $ground is mounted noexec, programs in $PREFIX would not start; set miniconda_prefix to a place where programs may run" ;;
         *,ro,*) refuse "the file system of $ground is mounted read-only; set miniconda_prefix elsewhere or remount it" ;;
     esac
+    [ -w "$ground" ] && [ -x "$ground" ] || refuse "$ground cannot be written by this user, so $PREFIX cannot be made; set miniconda_prefix to a folder of the user"
     [ -d /dev/shm ] && [ -w /dev/shm ] || refuse "/dev/shm is not writable for this user, the installer needs it; ask for a mode of 1777 on /dev/shm"
 
     needed=$FREE_MB
@@ -249,6 +249,8 @@ fetch() {
     fetch_status=$?
     [ $fetch_status -ne 0 ] || return 0
     fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1 | sed 's|://[^/@ ]*@|://***@|g')
+    # On a full disk nothing is said, either: curl ends with 23 then, wget with 3.
+    case "$fetch_status$fetch_error" in 23 | 3) fetch_error="it could not be written" ;; esac
     case "$code $fetch_error" in
         408* | 429*) ;;
         4[0-9][0-9]\ * | *ERROR\ 4[0-9][0-9]* | *response\ 407*) fetch_again=no ;;
