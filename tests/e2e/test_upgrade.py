@@ -161,7 +161,8 @@ def test_a_new_lock_takes_its_place_with_what_the_person_added(accounts: Account
     assert [text.partition(" ")[0] for text in told(done)["carried"]] == ["wheel", "mine"]
     new = accounts.counts()
     assert accounts.ask(f"{NAME}/bin/mine") == "42"
-    assert accounts.ask(f"head -n 1 {NAME}/bin/mine") == f"#!{new}/bin/python"
+    # pip wrote the path that it was called by: the very folder's, or the name's, which leads to what counts.
+    assert accounts.ask(f"head -n 1 {NAME}/bin/mine") in (f"#!{new}/bin/python", f"#!{NAME}/bin/python")
     assert new in accounts.ask(f"cat {NAME}/share/jupyter/kernels/own/kernel.json")
     assert accounts.program().startswith(f"{new}/bin/python")
     # What a person gets by name is what counts.
