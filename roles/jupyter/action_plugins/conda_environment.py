@@ -487,7 +487,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _send(self, file: Path, there: str) -> None:
         folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
         # Over standard input, so that whoever becomes the account's user needs no file of his own there.
-        put = f"mkdir -p {folder} && cat >{name}.new && mv -f {name}.new {name} || {{ rm -f {name}.new; exit 1; }}"
+        # Under a name of its own: accounts that share a prefix may be sent the same at the same time.
+        new = f"{name}.new.$$"
+        put = f"mkdir -p {folder} && cat >{new} && mv -f {new} {name} || {{ rm -f {new}; exit 1; }}"
         answer = self._low_level_execute_command(put, in_data=file.read_bytes())
         if answer["rc"]:
             why = " ".join(str(answer["stderr"]).split())[-200:] or f"status {answer['rc']}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +242,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
             outcome = carry_out(environment, params)
             if params["shared"]:
                 keep_to_root(environment.path / "bin")
+                keep_to_root(environment.meta)
     if environment.path != name and environment.marker and not check_mode:
         generations.belongs(name, environment.path, base)
     before, after = planned_variables(environment, params["variables_file"])
@@ -313,10 +315,14 @@ def forsaken(jupyter: Environment, kernels: Collection[str] | None) -> list[Path
 
 
 def keep_to_root(folder: Path) -> None:
-    """Let nobody but the owner write the files of a folder: the linker gives commands to their group as well."""
+    """Let all users read the files of a folder, and nobody but the owner write them.
+
+    The linker lets the group write commands, and its notes be read by nobody else.
+    """
     for file in folder.iterdir():
-        if not file.is_symlink() and file.stat().st_mode & 0o022:
-            file.chmod(file.stat().st_mode & 0o7755)
+        mode = file.lstat().st_mode
+        if stat.S_ISREG(mode) and (wanted := (mode | 0o444) & ~0o022) != mode:
+            file.chmod(stat.S_IMODE(wanted))
 
 
 def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
