@@ -125,6 +125,11 @@ class Lab:
         """Run a POSIX sh script as root inside a machine, past SSH; the words are its $1 and so on."""
         return self.run("podman", "exec", self.container(machine), "sh", "-c", script, "sh", *words)
 
+    def bare(self, machine: str, user: str) -> None:
+        """Give an account the home of a new one."""
+        done = self.root(machine, (ROOT / "molecule" / "shared" / "files" / "bare.sh").read_text(), user)
+        assert done.code == 0, done.out + done.err
+
 
 @contextlib.contextmanager
 def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:

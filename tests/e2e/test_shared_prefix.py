@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machines import ROOT
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,9 +28,8 @@ def size(lab: Lab) -> int:
 def shared(lab: Lab) -> Iterator[tuple[Lab, Run]]:
     """Two bare accounts that were provisioned at once."""
     lab.nbfleet("disconnect", MAX, MIA)
-    bare = (ROOT / "molecule" / "shared" / "files" / "bare.sh").read_text()
     for user in ("max", "mia"):
-        assert lab.root(MACHINE, f"set -- {user}\n{bare}").code == 0
+        lab.bare(MACHINE, user)
     lab.root(MACHINE, "rm -rf /opt/nbfleet")
     yield lab, lab.playbook("site", "--limit", f"{MAX},{MIA}", *SHARED)
     lab.playbook("remove", "--limit", f"{MAX},{MIA}", *SHARED)

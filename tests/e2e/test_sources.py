@@ -30,12 +30,9 @@ HOME = "/home/zoe"
 @pytest.fixture
 def bare(lab: Lab) -> Iterator[Lab]:
     """The lab, with an account on which nothing is installed before and after."""
-    for _ in range(2):
-        gone = lab.playbook("remove", "--limit", ACCOUNT)
-        assert gone.code == 0, gone.out
-        assert lab.on(ACCOUNT, f"test ! -e {HOME}/miniconda3").code == 0
-        if _ == 0:
-            yield lab
+    lab.bare("node12", "zoe")
+    yield lab
+    lab.bare("node12", "zoe")
 
 
 @pytest.fixture(scope="module")
