@@ -84,7 +84,7 @@ def test_a_dry_run_lists_what_goes_and_takes_nothing(account: Account) -> None:
 
 
 def test_conda_and_the_person_s_environments_stay_and_an_edited_block_is_kept(account: Account) -> None:
-    account.ask("sed -i 's/^case /echo mine; case /' dotfiles/bashrc")
+    account.ask("sed -i '/^# >>> nbfleet/,/^# <<< nbfleet/s/^case /echo mine; case /' dotfiles/bashrc")
     account.ask("miniconda3/bin/conda create -y -q -n own wheel >/dev/null && touch notebook.ipynb")
     edited = account.ask("sha256sum <dotfiles/bashrc")
     gone = account.run("remove", "--yes", "--keep-conda")
