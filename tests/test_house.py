@@ -76,7 +76,7 @@ class TestRole:
         internal = list(load(role / "vars" / "main.yml") or {})
         # What a role tells the others, in vars/ because nobody may set it.
         answers = {
-            "survey": ["survey"],
+            "survey": ["survey", "survey_others"],
             "miniconda": ["miniconda_address", "miniconda_needs", "miniconda_owner", "miniconda_notes"],
             "conda_config": ["conda_config_files"],
             "shell_profile": ["shell_profile_files"],
@@ -89,6 +89,7 @@ class TestRole:
                 "jupyter_service_kept",
                 "jupyter_service_links",
                 "jupyter_service_network_file",
+                "jupyter_service_owner_file",
                 "jupyter_service_paths",
                 "jupyter_service_refusals",
             ],

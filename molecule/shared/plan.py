@@ -263,6 +263,7 @@ def arguments(machine: Json, plan: Json, standin: Json) -> list[str]:
         result.append(f"--network={plan['networks'][kind]['name']}:ip={address},mac={mac}")
     if machine["init"]:
         result.append(f"--volume={Path(__file__).parent / machine['init']}:/sbin/lab-init:ro")
+    result += [f"--volume={plan['prefix']}-home-{user}:/home/{user}" for user in machine["shared"]]
     result += [f"--add-host={other['name']}:{other['address']}" for other in plan["machines"] if other is not machine]
     if machine["role"] == "channel":
         server = Path(__file__).parent / "files" / "channel.py"
@@ -307,7 +308,8 @@ def describe(lab: Lab, standin: Json) -> Json:
                 "role": machine["role"],
                 "suite": machine["suite"],
                 "port": machine["port"],
-                "users": machine["users"],
+                "users": machine["users"] | machine.get("shared", {}),
+                "shared": list(machine.get("shared", {})),
                 "admin": machine.get("admin", ""),
                 "targets": machine.get("targets", {}),
                 "init": machine.get("init", ""),
@@ -431,6 +433,7 @@ def remains(lab: Lab) -> Json:
     return {
         "directory": str(lab.directory),
         "containers": sorted(lab.containers()),
+        "volumes": run("podman", "volume", "ls", "--quiet", "--filter", f"name=^{lab.prefix}-").stdout.split(),
         "networks": [network["name"] for network in lab.networks() if network["ours"]],
         "files": [str(file) for file in files],
     }

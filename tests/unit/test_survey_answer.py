@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from role_code import load
 
+PATH = "/usr/local/bin:/usr/bin:/bin"
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "survey"
 
 
@@ -19,11 +21,19 @@ survey_work = survey.survey_work
 
 
 def ask(
-    home: Path, prefix: str, shell: str = "sh", *, things: str = "", wanted: str = "digest", keepers: str = ""
+    home: Path,
+    prefix: str,
+    shell: str = "sh",
+    *,
+    things: str = "",
+    wanted: str = "digest",
+    keepers: str = "",
+    path: str = PATH,
 ) -> str:
     words = {
         "SURVEY_PREFIX": prefix,
         "SURVEY_RECEIPT": f"{home}/receipt",
+        "SURVEY_OWNER": f"{home}/owner",
         "SURVEY_WANTED": wanted,
         "SURVEY_THINGS": things,
         "SURVEY_KEEPERS": keepers or f"user absent.service {home}",
@@ -33,7 +43,7 @@ def ask(
     }
     script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in words.items())
     script += (ROLE / "files" / "survey.sh").read_text()
-    environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    environment = {"HOME": str(home), "PATH": path}
     run = subprocess.run([shell], input=script, env=environment, check=True, capture_output=True, text=True)
     assert run.stderr == ""
     return run.stdout
@@ -127,3 +137,45 @@ def test_a_changed_file_of_a_tree_is_seen_and_a_compiled_one_is_not(tmp_path: Pa
     assert survey_answer(ask(tmp_path, "@HOME@/conda"))["differs"] == []
     (tree / "module.py").write_text("x = 22\n")
     assert survey_answer(ask(tmp_path, "@HOME@/conda"))["differs"] == [str(tree)]
+
+
+class TestAHomeOfManyMachines:
+    HERE = platform.node()
+
+    def test_it_has_the_plain_names_where_nobody_else_is(self, tmp_path: Path) -> None:
+        ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
+        answer = survey_answer(ask(tmp_path, "@HOME@/conda"))
+        assert (answer["apart"], answer["others"], answer["receipt"]) == ("", "", True)
+
+    @pytest.mark.parametrize("owner", [f"{'0' * 32} {HERE}", "{machine} renamed"])
+    def test_the_machine_is_known_by_its_name_or_by_its_id(self, tmp_path: Path, owner: str) -> None:
+        machine = survey_answer(ask(tmp_path, "@HOME@/conda"))["machine"]
+        (tmp_path / "owner").write_text(owner.format(machine=machine) + "\n")
+        assert survey_answer(ask(tmp_path, "@HOME@/conda"))["apart"] == ""
+
+    def test_another_machine_s_home_gives_this_one_names_of_its_own(self, tmp_path: Path) -> None:
+        ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
+        (tmp_path / "owner").write_text(f"{'0' * 32} another\n")
+        answer = survey_answer(ask(tmp_path, "@HOME@/conda"))
+        assert (answer["apart"], answer["others"]) == (f"-{self.HERE}", f"{tmp_path}/receipt")
+        assert answer["receipt"] is False
+        ask(tmp_path, "@HOME@/conda", things="file @HOME@/.bashrc")
+        (tmp_path / "owner").unlink()  # the first one was removed; this one's names stay what they are
+        (tmp_path / "receipt").unlink()
+        answer = survey_answer(ask(tmp_path, "@HOME@/conda"))
+        assert (answer["apart"], answer["others"], answer["receipt"]) == (f"-{self.HERE}", "", True)
+
+    @pytest.mark.parametrize("kind", ["nfs", "smb2", "lustre", "gpfs"])
+    def test_a_network_s_file_system_gives_every_machine_its_own_from_the_start(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        # This kernel has no network file system; coreutils' stat answers for it, and only for the home's type.
+        tools, home = tmp_path / "tools", tmp_path / "home"
+        tools.mkdir()
+        home.mkdir()
+        stat = tools / "stat"
+        stat.write_text(
+            f'#!/bin/sh\ncase "$*" in "-f -c %T {home}") echo {kind} ;; *) exec /usr/bin/stat "$@" ;; esac\n'
+        )
+        stat.chmod(0o755)
+        assert survey_answer(ask(home, "@HOME@/conda", path=f"{tools}:{PATH}"))["apart"] == f"-{self.HERE}"

@@ -51,7 +51,11 @@ def test_a_good_account_has_nothing_but_ok() -> None:
         ({"home_free_mb": 200}, "space", "fail: 200 MB free at home, 1000 MB are needed"),
         ({"home_writable": False}, "home", "fail: /home/robert cannot be written"),
         ({"home_options": "rw,noexec"}, "home", "fail: /home/robert is mounted noexec, programs would not start there"),
-        ({"home_filesystem": "nfs"}, "home", "warn: /home/robert is on nfs, perhaps of many machines"),
+        (
+            {"home_filesystem": "nfs", "apart": "-pc7"},
+            "home",
+            "warn: /home/robert, on nfs, is of many machines: what is this one's own has names ending in -pc7",
+        ),
         ({"urls": ["000 http://mirror"]}, "channel", "fail: http://mirror does not answer; set a proxy or a mirror"),
         ({"urls": ["407 http://mirror"]}, "channel", "warn: http://mirror answers 407"),
         ({"urls": ["none http://mirror"]}, "channel", "fail: neither curl nor wget is there to download with"),

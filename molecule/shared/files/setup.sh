@@ -1,6 +1,7 @@
 # Makes a freshly booted container a machine of the lab; runs in it as root, as often as wanted.
 #
 # LAB_USERS "name:shell …", LAB_KEY the public key that may log in, LAB_SSHD sshd's settings,
+# LAB_SHARED those of them whose home other machines have, too,
 # LAB_ADMIN the user who may become any other, or "", LAB_TARGETS "name:shell …" of those who cannot log in,
 # LAB_SERVE the port of the web server on the machine that has one instead of sshd, else "".
 # Prints "changed" if anything was done, and last the public host key (the machine's name where there is no sshd).
@@ -35,10 +36,17 @@ UNIT
   hostname
   exit
 fi
+number=2000
 account() { # NAME:SHELL
-  user=${1%%:*} home=/home/${1%%:*}
+  user=${1%%:*} home=/home/${1%%:*} same=
+  case " $LAB_SHARED " in *" $user "*) number=$((number + 1)) same="--uid $number --user-group" ;; esac
   if ! id "$user" >/dev/null 2>&1; then
-    useradd --create-home --shell "${1#*:}" "$user"
+    # shellcheck disable=SC2086 # words
+    useradd --create-home $same --shell "${1#*:}" "$user"
+    if [ -n "$same" ] && [ -z "$(ls -A "$home")" ]; then
+      cp -a /etc/skel/. "$home/"
+      chown -R "$user:$user" "$home"
+    fi
     # '*' and not '!': no password, but no locked account either.
     usermod --password '*' "$user"
     chmod 0750 "$home"

@@ -57,6 +57,15 @@ options:
     description: Make another secret even where there is one.
     type: bool
     default: false
+  claim:
+    description: File that says whose O(files) these are, where others may want the same; empty for none.
+    type: str
+    default: ''
+  claimant:
+    description: The names of who comes; O(claim) is his who came first, and his who has one of the names in it.
+    type: list
+    elements: str
+    default: []
   record:
     description: File in which folders that had to be made are noted.
     type: path
@@ -87,7 +96,7 @@ RETURN = r"""# nothing beyond changed and diff"""
 class Change(NamedTuple):
     """One thing that is not as it should be; texts are for a diff and never a secret."""
 
-    kind: str  # "folder", "file", "secret", "variables" or "mode"
+    kind: str  # "claim", "folder", "file", "secret", "variables" or "mode"
     path: Path
     before: str
     after: str
@@ -97,6 +106,10 @@ class Change(NamedTuple):
 def wanted_changes(params: dict[str, Any]) -> list[Change]:
     """Compare what is there with what was asked for; nothing is changed."""
     changes = []
+    if params["claim"]:
+        path, text = Path(params["claim"]), " ".join(params["claimant"]) + "\n"
+        if (before := _text(path)) != text:
+            changes.append(Change("file" if before else "claim", path, before or "", text, 0o600))
     for folder in params["folders"]:
         path, mode = Path(folder["path"]), _mode(folder["mode"])
         if not path.is_dir():
@@ -140,6 +153,17 @@ def mistake(files: list[dict[str, Any]]) -> str:
                 f"{(error.text or '').strip()[:80]}), so nothing was changed; correct jupyter_service_extra_config."
             )
     return ""
+
+
+def another_s(claim: str, claimant: list[str]) -> str:
+    """Return whose a claim is already, in a sentence; empty when it is the claimant's or nobody's."""
+    there = (_text(Path(claim)) or "").split() if claim else []
+    if not there or set(there) & set(claimant):
+        return ""
+    return (
+        f"{claim} says that {there[-1]}, which has this home, too, was first; nothing of it was changed. "
+        "Run again, and this machine has its own beside it."
+    )
 
 
 def systemd_variables(variables: dict[str, str]) -> str:
@@ -186,7 +210,10 @@ def carry_out(changes: list[Change], record: Path, variables: dict[str, str]) ->
     made = recorded(record)
     for change in changes:
         made += make_folder(change.path if change.kind == "folder" else change.path.parent)
-        if change.kind == "file":
+        if change.kind == "claim":
+            with change.path.open("x", encoding="utf-8") as new:
+                new.write(change.after)
+        elif change.kind == "file":
             write(change.path, change.after, change.mode)
         elif change.kind == "secret":
             write(change.path, secrets.token_hex(32), change.mode)
@@ -239,7 +266,7 @@ def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
     """Return the files that go, and the folders that go if nothing else is in them, innermost first."""
     record = Path(params["record"])
     named = [Path(file["path"]) for file in params["files"]]
-    files = [*named, *(Path(params[name]) for name in ("secret", "variables_file") if params[name]), record]
+    files = [*named, *(Path(params[name]) for name in ("secret", "variables_file", "claim") if params[name]), record]
     return [path for path in files if path.exists() or path.is_symlink()], recorded(record)[::-1]
 
 
@@ -270,6 +297,8 @@ def main() -> None:
             "variables_file": {"type": "path"},
             "variables": {"type": "dict", "default": {}, "no_log": True},
             "new_secret": {"type": "bool", "default": False, "no_log": False},
+            "claim": {"type": "str", "default": ""},
+            "claimant": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -282,11 +311,14 @@ def main() -> None:
                 remove(files, folders)
             diff = [{"before": "".join(f"{path}\n" for path in files), "after": ""}] if files else []
             module.exit_json(changed=bool(files), diff=diff)
-        if wrong := mistake(module.params["files"]):
+        claim, claimant = module.params["claim"], module.params["claimant"]
+        if wrong := mistake(module.params["files"]) or another_s(claim, claimant):
             module.fail_json(msg=wrong)
         changes = wanted_changes(module.params)
         if not module.check_mode and changes:
             carry_out(changes, Path(module.params["record"]), module.params["variables"])
+    except FileExistsError:
+        module.fail_json(msg=another_s(claim, claimant))
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename}: {error.strerror or error}; free some space, or give the folder back to its user."

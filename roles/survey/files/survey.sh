@@ -4,7 +4,8 @@
 # The lines between the two marks are the answer; what a noisy rc file prints stays outside them.
 # Set before this text, paths beginning with @HOME@ where they lie in the home:
 #   SURVEY_PREFIX    the folder of conda
-#   SURVEY_RECEIPT   the file in which the last successful run left what it had made
+#   SURVEY_RECEIPT   the file in which the last successful run left what it had made, before the machine's own ending
+#   SURVEY_OWNER     the file that says which machine's Jupyter has the plain names in this home
 #   SURVEY_WANTED    a digest of all that is asked of the account
 #   SURVEY_THINGS    only after a successful run: "KIND PATH" for each thing to watch, "source NAME WORD" for what it was
 #                    made from; the receipt is written anew
@@ -39,9 +40,31 @@ uid=$(id -u)
 entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd)
 temporary=${TMPDIR:-/tmp}
 runtime=
-at_home() { printf '%s\n' "$1" | sed -e "s|@HOME@|$HOME|g" -e "s|@UID@|$uid|g" -e "s|@RUNTIME@|$runtime|g"; }
+apart=
+at_home() {
+  printf '%s\n' "$1" | sed -e "s|@HOME@|$HOME|g" -e "s|@UID@|$uid|g" -e "s|@RUNTIME@|$runtime|g" -e "s|@APART@|$apart|g"
+}
 SURVEY_PREFIX=$(at_home "$SURVEY_PREFIX")
-SURVEY_RECEIPT=$(at_home "$SURVEY_RECEIPT")
+
+# Many machines may see this home. The first one has the plain names for what is its own, and notes itself; every other
+# one, and all of them on a file system that is known to be of many, have names with their own at the end.
+machine=$(cat /etc/machine-id)
+here=$(uname -n)
+receipts=$(at_home "$SURVEY_RECEIPT")
+if [ -e "$receipts-$here" ]; then
+  apart=-$here
+elif read -r owner_id owner_name <"$(at_home "$SURVEY_OWNER")"; then
+  [ "$owner_id" = "${machine:-none}" ] || [ "$owner_name" = "$here" ] || apart=-$here
+elif [ ! -e "$receipts" ]; then
+  case $(stat -f -c %T "$HOME") in
+    nfs* | smb* | cifs | afs | lustre | gpfs | panfs | ceph | beegfs | ocfs2 | gfs* | v9fs) apart=-$here ;;
+  esac
+fi
+SURVEY_RECEIPT=$receipts$apart
+others=
+for other in "$receipts" "$receipts"-*; do
+  if [ -e "$other" ] && [ "$other" != "$SURVEY_RECEIPT" ]; then others="$others $other"; fi
+done
 
 # What stands at a path now, as one word. A tree's word covers every file's name, size, mode and time of change,
 # but for what Python and Jupyter write there by themselves.
@@ -77,7 +100,10 @@ say uid "$uid"
 say gid "$(id -g)"
 say home "$HOME"
 say login_shell "${entry##*:}"
-say hostname "$(uname -n)"
+say hostname "$here"
+say machine "${machine:-none}"
+say apart "$apart"
+say others "${others# }"
 say system "$(uname -s)"
 say kernel "$(uname -r)"
 say architecture "$(uname -m)"

@@ -19,6 +19,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _TEXTS = {
     *("libc_version", "kernel", "distribution", "hostname", "user", "wanted"),
     *("keeper", "kept", "refused", "runtime"),
+    *("machine", "apart", "others"),
 }
 
 

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BEGIN = "<<nbfleet survey 1>>"
-SHARED = {"nfs", "nfs4", "cifs", "smb2", "lustre", "gpfs", "beegfs", "afs", "ceph", "fuse.sshfs", "9p"}
 LONGEST = 110  # characters of a prefix that fit into a program's first line
 CLOCK_SECONDS = 300  # off by more: certificates and file times begin to mislead
 
@@ -85,8 +84,9 @@ def _home(answer: Mapping[str, Any], prefix: str) -> Check:
         return check(
             "home", "fail", f"{prefix} has more than {LONGEST} characters, conda's programs stop working beyond"
         )
-    if answer["home_filesystem"] in SHARED:
-        return check("home", "warn", f"{answer['home']} is on {answer['home_filesystem']}, perhaps of many machines")
+    if answer.get("apart"):
+        own = f"what is this one's own has names ending in {answer['apart']}"
+        return check("home", "warn", f"{answer['home']}, on {answer['home_filesystem']}, is of many machines: {own}")
     return check("home", "ok", f"{answer['home']}, on this machine's own disk")
 
 
