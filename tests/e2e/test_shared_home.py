@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,11 @@ def units(lab: Lab, machine: str) -> dict[str, str]:
     asked = "systemctl --user --machine=nils@.host list-units --all --plain --no-legend 'nbfleet-jupyter*'"
     lines = [line.split() for line in lab.root(machine, asked).out.splitlines()]
     return {words[0]: words[2] for words in lines}
+
+
+def answers(lab: Lab, account: str) -> bool:
+    """Say whether an account's server answers."""
+    return told(lab, account)["answers"] is True
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +95,7 @@ def test_at_a_start_of_the_machine_each_starts_its_own_alone(homes: Lab) -> None
     for machine in MACHINES:
         assert homes.root(machine, "systemctl restart user@$(id -u nils).service").code == 0
     for account in ACCOUNTS:
-        wait_for(f"{account} to answer", lambda account=account: told(homes, account)["answers"] is True)
+        wait_for(f"{account} to answer", partial(answers, homes, account))
     for machine in MACHINES:
         found = units(homes, machine)
         assert {unit for unit, state in found.items() if state == "active"} == before[machine]
