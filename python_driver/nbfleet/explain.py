@@ -157,7 +157,7 @@ def task_reason(data: dict[str, Any]) -> Reason:
     result = data.get("res")
     result = result if isinstance(result, dict) else {}
     message = first_sentence(result)
-    if runs_nothing(words := f"{result.get('stdout')} {result.get('stderr')}"):
+    if runs_nothing(words := f"{result.get('stdout')} {result.get('stderr')} {message}"):
         return ssh_reason(words, where="that machine")
     hint = "Run it again with -v for Ansible's own output."
     if "No space left on device" in str(result):

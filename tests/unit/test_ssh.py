@@ -208,8 +208,8 @@ def test_ansible_and_the_driver_work_at_once_where_sshd_is_strict(
 
 
 def test_an_account_of_files_alone_is_told_by_ansible_s_words_too() -> None:
-    said = {"stdout": "This service allows sftp connections only.\r\n", "stderr": "Shared connection to h closed.\r\n"}
-    result = {"rc": 1, "msg": "non-zero return code", **said}
+    said = "(it said: This service allows sftp connections only. Shared connection to h closed.)"
+    result = {"msg": f"the login shell ended with status 1 and ran nothing {said}; look at its start-up files."}
     reason = task_reason({"task": "survey: Ask the account how it stands", "res": result})
     assert reason.code == "no_shell"
     assert "internal-sftp" in reason.says

@@ -34,11 +34,15 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
             raise
         except AnsibleError as error:  # the word for a password that is missing or wrong
             return {**result, **self._refused(str(error), missing=False)}
+        said = " ".join(f"{result['stdout']} {result['stderr']}".split())
         if result["rc"] != 0 and self._connection.become:
-            said = f"{result['stdout']} {result['stderr']}"
-            return {**result, **self._refused(" ".join(said.split()), missing=self._user_is_missing())}
+            return {**result, **self._refused(said, missing=self._user_is_missing())}
         if result["rc"] != 0:
-            return {**result, "failed": True, "msg": "non-zero return code"}
+            why = (
+                f"the login shell ended with status {result['rc']} and ran nothing "
+                f"(it said: {said[:200] or 'nothing'}); look at its start-up files there, and for a ForceCommand."
+            )
+            return {**result, "failed": True, "msg": why}
         variables = {**(task_vars or {}), "__survey_reply": result}
         templar = self._templar.copy_with_new_env(available_variables=variables)
         return {**result, "changed": False, "work": templar.template(variables["__survey_judged"])}
