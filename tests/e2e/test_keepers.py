@@ -232,8 +232,8 @@ class TestRefusals:
         assert done.code == 5
         message = done.answer["error"]["message"]
         assert "lingering is refused, the machine ends what a login leaves running" in message
-        assert "loginctl enable-linger max" in message
-        assert strict.root("node12", "ls -d ~max/miniconda3 ~max/.config/nbfleet").out == ""
+        assert "loginctl enable-linger leo" in message
+        assert strict.root("node12", "ls -d ~leo/miniconda3 ~leo/.config/nbfleet").out == ""
 
     def test_a_masked_user_manager_means_the_next_keeper(self, strict: Lab) -> None:
         strict.root("node12", "systemctl mask --now user@$(id -u leo).service")

@@ -100,9 +100,10 @@ def through(lab: Lab, wishes: list[str]) -> Iterator[dict[str, Any]]:
     watch = Watch()
     watch.start()
     done = lab.playbook("site", *wishes, "-vvv", "--diff")
+    looked = lab.playbook("doctor", *wishes, "-vvv")
     watch.ended.set()
     watch.join(10)
-    yield {"run": done, "watch": watch}
+    yield {"run": done, "doctor": looked, "watch": watch}
     removed = lab.playbook("remove", *wishes)
     assert removed.code == 0, removed.out
     assert "network.env" not in lab.on(ACCOUNT, f"find {HOME} -name network.env").out
@@ -124,6 +125,13 @@ def test_everything_comes_through_the_proxy(through: dict[str, Any], lab: Lab) -
     log = lab.root("bastion", f"cat {LOG}").out
     for part in ("Miniconda3-standin-Linux-x86_64.sh", "/conda-forge/noarch/repodata", ".conda HTTP"):
         assert part in log, part
+
+
+def test_the_doctor_asks_through_the_proxy(through: dict[str, Any]) -> None:
+    assert through["doctor"].code == 0, through["doctor"].out[-4000:]
+    channels = re.findall(r"check: channel\s+level: (\w+)", through["doctor"].out)
+    assert channels
+    assert set(channels) == {"ok"}
 
 
 @pytest.mark.usefixtures("through")
@@ -160,6 +168,7 @@ def test_the_password_is_in_no_argument_no_output_and_no_file_that_others_can_re
     assert watch.looked > 100
     assert watch.found == set()
     assert SECRET not in through["run"].out + through["run"].err
+    assert SECRET not in through["doctor"].out + through["doctor"].err
     places = f"{HOME} /tmp /var /run/user"
     found = lab.root("node12", f"grep -rlsF {SECRET} {places} | xargs -r stat -c '%a %U %n'").out.splitlines()
     assert [line for line in found if not line.startswith("600 zoe ")] == []

@@ -31,7 +31,7 @@ def shared(lab: Lab) -> Iterator[tuple[Lab, Run]]:
     for user in ("max", "mia"):
         lab.bare(MACHINE, user)
     lab.root(MACHINE, "rm -rf /opt/nbfleet")
-    yield lab, lab.playbook("site", "--limit", f"{MAX},{MIA}", *SHARED)
+    yield lab, lab.playbook("site", "--limit", f"{MAX},{MIA}", "-v", *SHARED)
     lab.playbook("remove", "--limit", f"{MAX},{MIA}", *SHARED)
 
 

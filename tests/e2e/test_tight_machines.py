@@ -65,7 +65,7 @@ def test_a_long_home_open_to_all_a_narrow_umask_and_a_tmp_without_programs(place
         (ANYWHERE + OVER.replace("{options}", "size=3g,noexec"), "is mounted noexec", "is mounted noexec"),
         (
             ANYWHERE + "mount --bind {home} {home} && mount -o remount,ro,bind {home}",
-            "cannot be written",
+            "is mounted read-only",
             "cannot be written",
         ),
         (MOVE.replace("{to}", LONGER), "110", "110 characters"),

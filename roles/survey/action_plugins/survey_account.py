@@ -14,13 +14,14 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
     """Run `script` as the module raw would, without a Python there; `work` is what __survey_judged makes of the answer.
 
+    `proxy` is what the script reads from its standard input: a password in it is in no argument.
     `missing` tells whether it failed because the user to become does not exist.
 
     As a condition of the next task the verdict would be worked out in Ansible's main process, for one account after the
     other: 50 ms each.
     """
 
-    _VALID_ARGS = frozenset({"script"})
+    _VALID_ARGS = frozenset({"script", "proxy"})
     _supports_check_mode = True
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -28,8 +29,11 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         result: dict[str, Any] = super().run(tmp, task_vars)
         script = base64.b64encode(str(self._task.args["script"]).encode()).decode()
         try:
-            # Read alike by every login shell.
-            result |= self._low_level_execute_command(f"echo {script} | base64 -d | sh", executable=False)
+            # Read alike by every login shell; the other one leaves standard input to the script.
+            command, given = f"echo {script} | base64 -d | sh", None
+            if proxy := str(self._task.args.get("proxy") or ""):
+                command, given = f"""sh -c 'eval "$(echo {script} | base64 -d)"'""", f"{proxy}\n".encode()
+            result |= self._low_level_execute_command(command, in_data=given, executable=False)
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:  # the word for a password that is missing or wrong
