@@ -567,7 +567,8 @@ class TestAccountFiles:
         config = {"path": str(state / "config.py"), "content": "c = 1\n", "mode": "0600"}
         kept = {"secret": str(state / "token"), "new_secret": False, "record": str(state / "made.json")}
         network = {"variables_file": str(state / "network.env"), "variables": {}}
-        return {"folders": [folder], "files": [config], **kept, **network, **more}
+        claim = {"claim": str(state / "machine"), "claimant": ["0" * 32, "pc7"]}
+        return {"folders": [folder], "files": [config], **kept, **network, **claim, **more}
 
     def converge(self, params: dict[str, Any]) -> list[Any]:
         changes: list[Any] = files.wanted_changes(params)
@@ -576,9 +577,19 @@ class TestAccountFiles:
 
     def test_everything_is_made_once(self, tmp_path: Path) -> None:
         params = self.params(tmp_path)
-        assert [change.kind for change in self.converge(params)] == ["folder", "file", "secret"]
+        assert [change.kind for change in self.converge(params)] == ["claim", "folder", "file", "secret"]
         assert self.converge(params) == []
         assert stat.S_IMODE((tmp_path / ".config" / "nbfleet").stat().st_mode) == 0o700
+
+    def test_a_claim_is_his_who_came_first_under_either_of_his_names(self, tmp_path: Path) -> None:
+        self.converge(self.params(tmp_path))
+        claim = tmp_path / ".config" / "nbfleet" / "machine"
+        assert files.another_s(str(claim), ["1" * 32, "pc7"]) == ""
+        assert "pc7, which has this home, too, was first" in files.another_s(str(claim), ["1" * 32, "pc8"])
+        late = files.Change("claim", claim, "", "pc8\n", 0o600)  # compared before the other one wrote
+        with pytest.raises(FileExistsError):
+            files.carry_out([late], tmp_path / "made.json", {})
+        assert claim.read_text() == f"{'0' * 32} pc7\n"
 
     def test_what_is_to_be_python_and_is_none_is_named_with_its_line(self, tmp_path: Path) -> None:
         file = {"path": str(tmp_path / "config.py"), "content": "c = 1\nc.port = (\n", "python": True}

@@ -32,7 +32,9 @@ GOOD: dict[str, Any] = {
 
 def levels(stdout: str = "<<nbfleet survey 1>>", refusals: tuple[str, ...] = (), **answer: object) -> dict[str, str]:
     """Return the levels that are not ok, with what is said."""
-    found = survey_checks(stdout, {**GOOD, "clock": int(time.time()), **answer}, ["no receipt of an earlier run"], refusals, NEEDS)
+    found = survey_checks(
+        stdout, {**GOOD, "clock": int(time.time()), **answer}, ["no receipt of an earlier run"], refusals, NEEDS
+    )
     return {line["check"]: f"{line['level']}: {line['says']}" for line in found if line["level"] != "ok"}
 
 
