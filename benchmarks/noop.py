@@ -23,6 +23,7 @@ UNIT = "nbfleet-jupyter.service"
 QUESTION = {
     "SURVEY_PREFIX": "@HOME@/miniconda3",
     "SURVEY_RECEIPT": "@HOME@/.local/state/nbfleet/receipt",
+    "SURVEY_OWNER": "@HOME@/.config/nbfleet/machine",
     "SURVEY_WANTED": "none",
     "SURVEY_THINGS": "",
     "SURVEY_KEEPERS": f"user {UNIT} /run/user/@UID@/nbfleet",

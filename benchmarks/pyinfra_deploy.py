@@ -25,7 +25,7 @@ for path, digest in host.data.tree:
     # As the survey's: what Python writes by itself does not count.
     found = host.get_fact(
         Command,
-        f"find {path} \\( -path {path}/envs -o -path {path}/pkgs -o -name __pycache__ \\) -prune -o "
+        f"find -H {path} \\( -path {path}/envs -o -path {path}/pkgs -o -name __pycache__ \\) -prune -o "
         "\\( -type f -o -type l \\) ! -name '*.pyc' ! -name history -printf '%P %s %m %T@\\n' "
         "| LC_ALL=C sort | sha256sum | cut -c1-64",
     )

@@ -12,8 +12,9 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
-    """Run `script` as the module raw would, without a Python there; `work` is what __survey_judged makes of the answer.
+    """Run `script` as the module raw would, without a Python there; then read what it says, and judge it.
 
+    `answer` is what __survey_answer reads out of its output, and `work` what __survey_judged makes of that.
     `proxy` is what the script reads from its standard input: a password in it is in no argument.
     `missing` tells whether it failed because the user to become does not exist.
 
@@ -48,8 +49,14 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
             )
             return {**result, "failed": True, "msg": why}
         variables = {**(task_vars or {}), "__survey_reply": result}
-        templar = self._templar.copy_with_new_env(available_variables=variables)
-        return {**result, "changed": False, "work": templar.template(variables["__survey_judged"])}
+        # Read once; every template that names it would read it again.
+        variables["survey"] = self._rendered("__survey_answer", variables)
+        work = self._rendered("__survey_judged", variables)
+        return {**result, "changed": False, "answer": variables["survey"], "work": work}
+
+    def _rendered(self, name: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever it says
+        """Return what a variable says among others."""
+        return self._templar.copy_with_new_env(available_variables=variables).template(variables[name])
 
     def _user_is_missing(self) -> bool:
         """Say whether the user to become is unknown there; asked as the one who logged in, whatever words sudo has."""
