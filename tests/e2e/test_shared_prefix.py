@@ -78,6 +78,17 @@ def test_a_second_account_costs_no_prefix_and_the_first_one_lives_on(shared: tup
     assert "changed=0" in lab.playbook("site", "--limit", MAX, *SHARED).out
 
 
+@pytest.mark.parametrize("playbook", ["upgrade", "rollback"])
+def test_no_account_switches_what_is_everybody_s(shared: tuple[Lab, Run], playbook: str) -> None:
+    lab, _ = shared
+    before = lab.root(MACHINE, f"ls -l {PREFIX}/envs").out
+    done = lab.playbook(playbook, "--limit", MAX, *SHARED)
+    assert done.code == 2
+    assert f"{PREFIX} is that of all accounts of the machine" in " ".join(done.out.split())
+    assert "changed=0" in done.out
+    assert lab.root(MACHINE, f"ls -l {PREFIX}/envs").out == before
+
+
 def test_a_login_of_one_s_own_is_refused(shared: tuple[Lab, Run]) -> None:
     lab, _ = shared
     done = lab.playbook("site", "--limit", "zoe-node12", *SHARED, "-e", "survey_trust=false")

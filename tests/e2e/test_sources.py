@@ -142,6 +142,19 @@ def test_a_bundle_provisions_a_bare_account_with_nothing_but_ssh(bare: Lab, bund
     assert re.search(r"is not there: without a network nothing can be solved for", text), text[-1500:]
     assert "nbfleet bundle --to" in text
     assert bare.said(ACCOUNT, "systemctl --user is-active nbfleet-jupyter") == "active"
+    # An upgrade, too: another lock, and packages that only the bundle has any more.
+    (lock,) = (bundle / "locks").glob("*.txt")
+    whole = lock.read_text()
+    lock.write_text("".join(line for line in whole.splitlines(keepends=True) if "/jupyter_console-" not in line))
+    bare.said(ACCOUNT, "rm -rf miniconda3/pkgs/*.conda miniconda3/pkgs/*/")
+    try:
+        with only_way(bare, "node12", "bastion"):
+            upgraded = apart.playbook("upgrade", *words, "-e", "jupyter_service_when=now")
+    finally:
+        lock.write_text(whole)
+    assert upgraded.code == 0, upgraded.out[-4000:]
+    assert re.search(r"sent:\s+bytes: \d{7,}", upgraded.out), upgraded.out[-4000:]
+    assert bare.said(ACCOUNT, "readlink miniconda3/envs/jupyter") == "jupyter-2"
 
 
 @pytest.mark.full
