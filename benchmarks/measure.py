@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfleet.converge import reaches
+from nbfleet.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -44,7 +45,7 @@ def parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
 
 def accounts(inventory: Path, limit: str) -> dict[str, Reach]:
     """Return how the accounts are reached, in the order of their names."""
-    found = reaches(inventory, limit.split(","), environment={})
+    found = reaches(inventory, Options(names=limit.split(",")))
     if not found:
         raise SystemExit(f"No account of {inventory} matches {limit}.")
     return dict(sorted(found.items()))

@@ -24,7 +24,7 @@ from nbfleet.progress import ENDINGS, Account, Event, Progress
 from nbfleet.signals import own_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     Inventory = Path | Sequence[Path]
 
@@ -36,6 +36,9 @@ class Watch(Protocol):
 
     def task(self, account: Account, *, ended: bool) -> None:
         """A task of an account begins or ends."""
+
+    def event(self, data: Event) -> None:
+        """A task of an account ended well; what ansible-runner says of it."""
 
     def words(self, text: str) -> None:
         """Ansible's own output, piece by piece."""
@@ -92,8 +95,8 @@ def files(inventory: Inventory) -> list[Path]:
     return [inventory] if isinstance(inventory, Path) else list(inventory)
 
 
-def reaches(inventory: Inventory, names: Sequence[str], *, environment: Mapping[str, str]) -> dict[str, Reach]:
-    """Return how the inventory says that accounts are reached, rendered by Ansible; connects to none of them."""
+def reaches(inventory: Inventory, options: Options) -> dict[str, Reach]:
+    """Return how the inventory and -e say that accounts are reached, rendered by Ansible; connects to none of them."""
     words = {
         "host": "{{ ansible_host | default(inventory_hostname) }}",
         "user": "{{ ansible_user | default(ansible_ssh_user | default(''), true) }}",
@@ -119,7 +122,7 @@ def reaches(inventory: Inventory, names: Sequence[str], *, environment: Mapping[
     with private_folder() as folder:
         path = folder / "ask.yml"
         path.write_text(json.dumps(book))
-        play(path, inventory, Options(names=names, environment=environment), {}, folder, Listen())
+        play(path, inventory, options, {}, folder, Listen())
     return found
 
 
@@ -128,7 +131,6 @@ def play(
 ) -> tuple[Progress, bool, int]:
     """Run a playbook by ansible-runner; return its progress, whether it was stopped, and Ansible's exit status."""
     progress, kill = Progress(), threading.Event()
-    listen = getattr(watch, "event", None)
 
     def on_event(event: Event) -> bool:
         # An exception here would end the runner's thread without a word.
@@ -136,8 +138,8 @@ def play(
             account = progress.take(event)
             if account:
                 watch.task(account, ended=event["event"] in ENDINGS)
-            if listen and event["event"] == "runner_on_ok":
-                listen(event["event_data"])
+            if event["event"] == "runner_on_ok":
+                watch.event(event["event_data"])
             if event.get("stdout"):
                 watch.words(event["stdout"])
         return False  # keep no copy of the event on disk

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from nbfleet.progress import Account
+    from nbfleet.progress import Account, Event
 
 LONG = 2.0  # seconds from which a task without a change is worth a plain line
 
@@ -86,6 +86,9 @@ class Display:
         took = time.monotonic() - account.task_began
         if ended and not self._live and account.reason is None and (took >= LONG or self.verbose):
             self.say(f"{account.name}: {account.task} ({took:.1f} s)")
+
+    def event(self, data: Event) -> None:
+        """Take in the result of a task, which a table does not show."""
 
     def words(self, text: str) -> None:
         """Pass Ansible's own output on, if wanted."""

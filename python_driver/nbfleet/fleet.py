@@ -176,7 +176,7 @@ def open_again(
     if all(name in known for name in names):
         ways = {name: known[name] for name in names}
     else:
-        ways = converge.reaches(inventory, names, environment=options.environment)
+        ways = converge.reaches(inventory, options.only(names))
     by_name = {account.name: account for account in lost}
 
     def attempt(name: str, *, ask: bool) -> NbfleetError | None:

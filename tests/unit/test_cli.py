@@ -180,7 +180,7 @@ def test_a_lock_is_kept_or_moves_as_far_as_it_may(words: list[str], hosts: list[
 
 
 def test_what_became_of_a_lock_is_told_line_by_line() -> None:
-    told = lock.Listener(Display())
+    told = lock.Results(Display())
     told.event({"host": "a", "res": {"changed": True}})
     assert told.locks == []
     result = {"lock_file": "l.txt", "added": ["b 2"], "removed": ["c 1"], "moved": ["d 1 -> 1!2"], "changed": True}
@@ -198,7 +198,7 @@ def test_what_became_of_a_lock_is_told_line_by_line() -> None:
 def test_an_account_that_another_one_s_failure_ended_is_not_done() -> None:
     from nbfleet.converge import Run
 
-    told = upgrade.Listener(Display())
+    told = upgrade.Results(Display())
     for name in ("a", "b", "c"):
         built = {"changed": True, "environment": "/e/jupyter-2"}
         told.event({"host": name, "task_action": "conda_environment", "res": built})
@@ -212,7 +212,7 @@ def test_an_account_that_another_one_s_failure_ended_is_not_done() -> None:
 
 
 def test_what_goes_is_listed_by_its_path() -> None:
-    told = remove.Listener(Display())
+    told = remove.Results(Display())
     results: list[dict[str, Any]] = [
         {"changed": True, "files": {"/h/.bashrc": "changed"}, "diff": [{"prepared": "-x"}], "backups": []},
         {"changed": True, "done": ["stop"], "diff": [{"before": "", "after": "stop\n"}]},

@@ -20,7 +20,7 @@ from nbfleet.store import Store
 from test_endpoint import HANDOVER
 
 if TYPE_CHECKING:
-    from nbfleet.progress import Account
+    from nbfleet.progress import Account, Event
 
 SECRET = "s3cret-of-a-test"  # noqa: S105 - a planted one
 
@@ -29,6 +29,8 @@ class Quiet:
     """Listens and says nothing."""
 
     def task(self, account: Account, *, ended: bool) -> None: ...
+
+    def event(self, data: Event) -> None: ...
 
     def words(self, text: str) -> None: ...
 
@@ -118,8 +120,11 @@ def test_the_inventory_tells_the_way_rendered_and_without_connecting(tmp_path: P
     words: dict[str, object] = {"ansible_host": "{{ place }}.example.org", "place": "remote", "ansible_port": 2222}
     words |= {"ansible_user": "robert", "ansible_ssh_common_args": "-o ProxyJump={{ place }}"}
     path.write_text(json.dumps({"all": {"hosts": {"r": words}}}))
-    reach = converge.reaches(path, ["r"], environment={})["r"]
+    reach = converge.reaches(path, Options(names=["r"]))["r"]
     assert (reach.title, reach.args) == ("robert@remote.example.org:2222", "-o ProxyJump=remote")
+    # What the command line sets counts more, for the way, too.
+    reach = converge.reaches(path, Options(names=["r"], extra_vars=["place=far"]))["r"]
+    assert (reach.title, reach.args) == ("robert@far.example.org:2222", "-o ProxyJump=far")
 
 
 CHILD = """

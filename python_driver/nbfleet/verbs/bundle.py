@@ -7,28 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfleet.answer import Answer
+from nbfleet.listener import Listener
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, verdict
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
 
     from nbfleet.display import Display
     from nbfleet.progress import Event
 
 
-class Listener:
-    """Shows a run like a display, and keeps what it says about the bundle."""
+class Results(Listener):
+    """Keeps what a run says about the bundle."""
 
     def __init__(self, display: Display) -> None:
-        self.task, self.words = display.task, display.words
-        self._display = display
+        super().__init__(display)
         self.locks: list[dict[str, Any]] = []
-
-    def live(self) -> AbstractContextManager[None]:
-        """Show the accounts inside the block."""
-        return self._display.live()
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -41,7 +36,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
     """Run the playbook, and tell what the folder holds."""
     folder = Path(args.to).expanduser().absolute()
     args.extra_vars.append(json.dumps({"miniconda_bundle": str(folder)}))
-    told = Listener(display)
+    told = Results(display)
     error = verdict(play(args, "bundle", Store(), told))
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     size = sum(path.stat().st_size for path in files)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from nbfleet import checks
 from nbfleet.answer import Answer, columns
 from nbfleet.errors import FailedError, NbfleetError, PartialError, UnreachableError
+from nbfleet.listener import Listener
 from nbfleet.store import Store
 from nbfleet.verbs.up import play
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
 
     from nbfleet.checks import Check
     from nbfleet.converge import Run
@@ -20,17 +20,12 @@ if TYPE_CHECKING:
     from nbfleet.progress import Event
 
 
-class Listener:
-    """Shows a run like a display, and keeps what each account's survey came to."""
+class Results(Listener):
+    """Keeps what each account's survey came to."""
 
     def __init__(self, display: Display) -> None:
-        self.task, self.words = display.task, display.words
-        self._display = display
+        super().__init__(display)
         self.found: dict[str, list[Check]] = {}
-
-    def live(self) -> AbstractContextManager[None]:
-        """Show the accounts inside the block."""
-        return self._display.live()
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -42,7 +37,7 @@ class Listener:
 def run(args: argparse.Namespace, display: Display) -> Answer:
     """Survey all accounts at once, then try each one's way from here."""
     args.check, args.diff = True, False
-    told = Listener(display)
+    told = Results(display)
     done = play(args, "doctor", Store(), told)
     ways = {endpoint.name: endpoint for endpoint in done.endpoints}
     found: dict[str, list[Check]] = {}

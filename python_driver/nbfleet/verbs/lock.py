@@ -6,28 +6,23 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nbfleet.answer import Answer
+from nbfleet.listener import Listener
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, verdict
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
 
     from nbfleet.display import Display
     from nbfleet.progress import Event
 
 
-class Listener:
-    """Shows a run like a display, and keeps what it says about locks."""
+class Results(Listener):
+    """Keeps what a run says about locks."""
 
     def __init__(self, display: Display) -> None:
-        self.task, self.words = display.task, display.words
-        self._display = display
+        super().__init__(display)
         self.locks: list[dict[str, Any]] = []
-
-    def live(self) -> AbstractContextManager[None]:
-        """Show the accounts inside the block."""
-        return self._display.live()
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -50,7 +45,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
     """Run the playbook, and tell what moved in each lock."""
     if args.update is not None:
         args.extra_vars.append(json.dumps({"jupyter_lock_update": args.update or ["*"]}))
-    told = Listener(display)
+    told = Results(display)
     done = play(args, "lock", Store(), told)
     locks = sorted(told.locks, key=lambda lock: str(lock["file"]))
     text = "\n".join(line for lock in locks for line in lines(lock, check=args.check))

@@ -9,30 +9,25 @@ from typing import TYPE_CHECKING
 
 from nbfleet import background
 from nbfleet.errors import UsageError
+from nbfleet.listener import Listener
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, report
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
 
     from nbfleet.answer import Answer
     from nbfleet.display import Display
     from nbfleet.progress import Event
 
 
-class Listener:
-    """Shows a run like a display, and keeps what goes from each account."""
+class Results(Listener):
+    """Keeps what goes from each account."""
 
     def __init__(self, display: Display) -> None:
-        self.task, self.words = display.task, display.words
-        self._display = display
+        super().__init__(display)
         self.gone: dict[str, list[str]] = defaultdict(list)
         self.told: dict[str, list[str]] = defaultdict(list)
-
-    def live(self) -> AbstractContextManager[None]:
-        """Show the accounts inside the block."""
-        return self._display.live()
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -59,7 +54,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         confirm(args.hosts, display)
     if args.keep_conda:
         args.extra_vars = [*args.extra_vars, '{"miniconda_keep": true}']
-    store, told = Store(), Listener(display)
+    store, told = Store(), Results(display)
     done = play(args, "remove", store, told)
     if not args.check:
         for account in done.accounts:

@@ -7,12 +7,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from nbfleet.explain import Reason
+from nbfleet.listener import Listener
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, report
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
 
     from nbfleet.answer import Answer
     from nbfleet.converge import Run
@@ -24,18 +24,13 @@ LEFT_ALONE = Reason(
 )
 
 
-class Listener:
-    """Shows a run like a display, and keeps which environments accounts had, got and carried things into."""
+class Results(Listener):
+    """Keeps which environments accounts had, got and carried things into."""
 
     def __init__(self, display: Display) -> None:
-        self.task, self.words = display.task, display.words
-        self._display = display
+        super().__init__(display)
         self.built: dict[str, dict[str, Any]] = {}
         self.switched: dict[str, str] = {}
-
-    def live(self) -> AbstractContextManager[None]:
-        """Show the accounts inside the block."""
-        return self._display.live()
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -54,7 +49,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
 def switch(args: argparse.Namespace, playbook: str, display: Display) -> Answer:
     """Run a playbook that lets another environment count."""
     args.extra_vars = [*args.extra_vars, f"jupyter_service_when={args.when}"]
-    told = Listener(display)
+    told = Results(display)
     done = play(args, playbook, Store(), told)
     settle(done, told, check=args.check)
     answer = report(done, check=args.check)
@@ -69,7 +64,7 @@ def switch(args: argparse.Namespace, playbook: str, display: Display) -> Answer:
     return replace(answer, text="\n".join([*lines, answer.text]))
 
 
-def settle(done: Run, told: Listener, *, check: bool) -> None:
+def settle(done: Run, told: Results, *, check: bool) -> None:
     """Tell an account that was ended by the failure of another one from one that is done."""
     for account in done.accounts:
         waits = told.built.get(account.name, {}).get("changed") and account.name not in told.switched
