@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ansible.module_utils
 
@@ -31,3 +31,12 @@ def load(role: str, name: str, kind: str = "library") -> ModuleType:
 def load_shared(name: str) -> ModuleType:
     """Import one of the files that roles' modules share."""
     return importlib.import_module(f"ansible.module_utils.{name}")
+
+
+def keep_environment(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    """Have the module conda_environment act on the environment of a prefix; what is not given is as by default."""
+    module = load("jupyter", "conda_environment")
+    given = {name: told.get("default") for name, told in module.ARGUMENTS.items()}
+    given |= {"conda_prefix": str(base), "environment": str(base / "envs" / "jupyter"), **params}
+    result: dict[str, Any] = module.ACTS[given["state"]](given, check_mode=check)
+    return result

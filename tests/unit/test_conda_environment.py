@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_code import load, load_shared
+from role_code import keep_environment, load, load_shared
 
-conda = load("jupyter", "conda_environment")
 files = load("jupyter_service", "account_files")
 kernels, locks, records, running, specs = (
     load_shared(f"conda_{name}") for name in ("kernels", "locks", "records", "run", "specs")
@@ -77,34 +76,7 @@ def record(environment: Path, *stems: str) -> None:
 
 
 def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "conda_prefix": str(base),
-        "environment": str(base / "envs" / "jupyter"),
-        "specs": ["notebook>=7"],
-        "channels": ["conda-forge"],
-        "lock": "",
-        "adopt": False,
-        "kernel_for": None,
-        "kernels": None,
-        "kernel_name": None,
-        "kernel_display_name": None,
-        "variables_file": None,
-        "timeout": 20,
-        "verify": False,
-        "shared": False,
-        "linker": "",
-        "linker_sha256": "",
-        "network": "all",
-        "packages": "",
-        "caches": [],
-        "keep": "",
-        "update": [],
-        "generations": False,
-        **params,
-    }
-    act = conda.ensure_absent if given.pop("state", "present") == "absent" else conda.ensure_present
-    result: dict[str, Any] = act(given, check_mode=check)
-    return result
+    return keep_environment(base, check=check, **{"specs": ["notebook>=7"], "timeout": 20, **params})
 
 
 def lock(*stems: str, platform: str = "linux-64", digest: str = SHA) -> str:

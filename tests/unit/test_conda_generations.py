@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_code import load, load_shared
+from role_code import keep_environment, load, load_shared
 
-conda = load("jupyter", "conda_environment")
 generation = load("jupyter", "conda_generation")
 carry, generations, locks, records, specs = (
     load_shared(f"conda_{name}") for name in ("carry", "generations", "locks", "records", "specs")
@@ -54,32 +53,9 @@ def lock(*stems: str) -> str:
     return "\n".join([f"# platform: {HERE}", "@EXPLICIT", *lines, ""])
 
 
-def run(base: Path, *, check: bool = False, state: str = "present", **params: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "conda_prefix": str(base),
-        "environment": str(base / "envs" / "jupyter"),
-        "specs": ["notebook"],
-        "channels": ["conda-forge"],
-        "lock": "",
-        "adopt": False,
-        "kernel_for": None,
-        "kernels": None,
-        "variables_file": None,
-        "timeout": 20,
-        "verify": False,
-        "shared": False,
-        "linker": "",
-        "linker_sha256": "",
-        "network": "all",
-        "packages": "",
-        "generations": True,
-        "leave": [],
-        "running_stays": False,
-        **params,
-    }
-    acts = {"present": conda.ensure_present, "beside": conda.ensure_beside, "absent": conda.ensure_absent}
-    result: dict[str, Any] = acts[state](given, check_mode=check)
-    return result
+def run(base: Path, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"specs": ["notebook"], "timeout": 20, "generations": True, **params}
+    return keep_environment(base, check=check, **given)
 
 
 def choose(base: Path, state: str, folder: str = "", *, refused: str = "", keep: int = 1) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import rattler
 from pip._vendor import certifi
-from role_code import load, load_shared
+from role_code import keep_environment, load, load_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,31 +109,15 @@ def base(tmp_path: Path) -> Path:
 
 
 def run(base: Path, *lines: str, check: bool = False, **more: Any) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "conda_prefix": str(base),
-        "environment": str(base / "envs" / "jupyter"),
-        "specs": [],
-        "channels": ["conda-forge"],
-        "lock": "\n".join(["@EXPLICIT", *lines]) if lines else "",
-        "adopt": False,
-        "kernel_for": None,
-        "variables_file": None,
+    lock = "\n".join(["@EXPLICIT", *lines]) if lines else ""
+    given: dict[str, Any] = {
+        "lock": lock,
         "timeout": 60,
-        "verify": False,
-        "shared": False,
-        "kernels": None,
         "linker": "/nowhere/linker.whl",
         "linker_sha256": WHEEL,
-        "network": "all",
-        "packages": "",
-        "caches": [],
-        "keep": "",
-        "update": [],
-        "generations": False,
         **more,
     }
-    result: dict[str, Any] = module.ensure_present(params, check_mode=check)
-    return result
+    return keep_environment(base, check=check, **given)
 
 
 def names(environment: Path) -> list[str]:
@@ -401,29 +385,35 @@ class TestSentPackages:
         assert not environment.exists()
 
 
+@pytest.fixture
+def theirs(base: Path, channel: Channel, environment: Path, tmp_path: Path) -> tuple[str, Path]:
+    """A line of a lock, and a cache that has its package; the account itself has nothing yet."""
+    line = channel.package("six", {"lib/six.py": "6\n"})
+    run(base, line)
+    shared = (base / "pkgs").rename(tmp_path / "shared")
+    shutil.rmtree(environment)
+    channel.asked.clear()
+    return line, shared
+
+
 class TestOtherCaches:
     def test_a_second_account_links_what_the_first_one_has_and_downloads_nothing(
-        self, base: Path, channel: Channel, environment: Path, tmp_path: Path
+        self, base: Path, channel: Channel, environment: Path, theirs: tuple[str, Path]
     ) -> None:
-        line = channel.package("six", {"lib/six.py": "6\n"})
-        run(base, line)
-        shared = tmp_path / "shared"
-        (base / "pkgs").rename(shared)
-        shutil.rmtree(environment)
-        channel.asked.clear()
+        line, shared = theirs
         assert run(base, line, caches=[str(shared), "/nowhere"])["linked_by"] == "rattler"
         assert channel.asked == []
         assert (environment / "lib" / "six.py").samefile(shared / "six-1.0-0" / "lib" / "six.py")
 
     def test_where_links_are_forbidden_files_are_copied(
-        self, base: Path, channel: Channel, environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        base: Path,
+        channel: Channel,
+        environment: Path,
+        theirs: tuple[str, Path],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        line = channel.package("six", {"lib/six.py": "6\n"})
-        run(base, line)
-        shared = tmp_path / "shared"
-        (base / "pkgs").rename(shared)
-        shutil.rmtree(environment)
-        channel.asked.clear()
+        line, shared = theirs
 
         def forbidden(*_: Any, **__: Any) -> None:
             raise PermissionError
@@ -544,16 +534,7 @@ class TestLockText:
             "actions": {"FETCH": [fetched], "LINK": [linked, {"name": "app", "dist_name": "app-1-0"}]},
         }
         (base / "bin" / "conda.does").write_text(f"echo '{json.dumps(answer)}'\n")
-        params = {
-            "conda_prefix": str(base),
-            "specs": ["app"],
-            "channels": ["c"],
-            "timeout": 20,
-            "shared": False,
-            "keep": "",
-            "update": [],
-        }
-        done = module.ensure_solved(params, check_mode=False)
+        done = keep_environment(base, state="solved", specs=["app"], channels=["c"], timeout=20)
         assert done["changed"] is False
         assert done["explicit"].splitlines()[1:] == [
             "@EXPLICIT",

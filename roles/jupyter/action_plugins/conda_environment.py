@@ -28,9 +28,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,12 +43,6 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Turn = Literal["there", "first", "alone"]
 
-FETCH_SECONDS = 300
-# The tags of a wheel decide what pip takes for a machine that is not this one.
-WHEEL_TAGS = {
-    "linux-64": ["manylinux_2_17_x86_64", "manylinux2014_x86_64"],
-    "linux-aarch64": ["manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_28_aarch64"],
-}
 # How the environment stands: absent (or left half-made by us), ours, or made by another hand.
 STANDS = (
     "if test -e {env}/conda-meta/history; then"
@@ -68,115 +59,15 @@ class Failed(Exception):  # noqa: N818 - it carries an answer
         self.result = result
 
 
-# --- texts ------------------------------------------------------------------------------------------------------
-
-
-def digest(lock: str) -> str:
-    """Return a word that changes with a lock, the same as the role's variables work out; empty for none."""
-    return hashlib.sha256(lock.rstrip().encode()).hexdigest()[:12] if lock else ""
-
-
-def versions(lock: str) -> dict[str, str]:
-    """Return the version of each package of an explicit list."""
-    found = {}
-    for line in lock.splitlines():
-        if line.strip() and not line.startswith(("#", "@")):
-            archive = line.partition("#")[0].rpartition("/")[2]
-            name, version, _build = archive.rsplit("-", 2)
-            found[name] = version
-    return found
-
-
-def difference(before: str, after: str) -> dict[str, list[str]]:
-    """Return what is added to, removed from and moved within a lock, each as a person reads it."""
-    old, new = versions(before), versions(after)
-    moved = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
-    return {
-        "added": [f"{name} {new[name]}" for name in sorted(new.keys() - old.keys())],
-        "removed": [f"{name} {old[name]}" for name in sorted(old.keys() - new.keys())],
-        "moved": [f"{name} {old[name]} -> {new[name]}" for name in moved],
-    }
-
-
-def listed(lock: str) -> str:
-    """Return a lock as the lines of a diff."""
-    return "".join(f"{name} {version}\n" for name, version in sorted(versions(lock).items()))
-
-
-def asked_for(lock: str) -> set[str]:
-    """Return the specs that a lock of ours was solved for."""
-    return {line.removeprefix("# spec:").strip() for line in lock.splitlines() if line.startswith("# spec:")}
-
-
-def with_specs(explicit: str, specs: list[str]) -> str:
-    """Return an explicit list that says what it was solved for."""
-    return "".join(f"# spec: {text}\n" for text in sorted(set(specs))) + explicit
-
-
-def most_alike(place: Path, specs: list[str]) -> str:
-    """Return the lock beside `place`, for the same platform, that was solved for most of these packages.
-
-    Its versions are kept, so that to ask for one package more moves no other. One that was solved for a package that is
-    not asked for now is none: keeping all of it would bring that package, too. Empty for none.
-    """
-    wanted = {spec_name(text) for text in specs}
-    best, shared = "", 0
-    for file in sorted(place.parent.glob(f"{place.stem.rpartition('-')[0]}-*{place.suffix}"), key=_age):
-        text = read(file)
-        names = {spec_name(spec) for spec in asked_for(text)}
-        if names <= wanted and len(names) >= max(shared, 1):
-            best, shared = text, len(names)
-    return best
-
-
-def _age(file: Path) -> float:
-    return file.stat().st_mtime
-
-
-def spec_name(text: str) -> str:
-    """Return the package's name in a spec."""
-    return re.split(r"[\s=<>!~]", text.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
-
-
-# --- files and turns on the controller --------------------------------------------------------------------------
-
-
-def read(file: Path) -> str:
-    """Return a file's text; empty when it is not there."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-
-
-def write(file: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever reads half of it."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        new.chmod(0o644)
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def unwritable(folder: Path) -> str:
-    """Return why no file can be kept in a folder, which is made if need be; empty when one can."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return error.strerror or str(error)
-    return "" if os.access(folder, os.W_OK) else "not writable"
-
-
 def shared(name: str) -> Any:  # noqa: ANN401 - a module
-    """Import what this role's module uses on accounts."""
+    """Import one of this role's files that Ansible knows on accounts only."""
     folder = str(Path(__file__).resolve().parents[1] / "module_utils")
     if folder not in ansible.module_utils.__path__:
         ansible.module_utils.__path__.append(folder)
     return importlib.import_module(f"ansible.module_utils.conda_{name}")
+
+
+controller, lock_text, locks = (shared(name) for name in ("controller", "lock_text", "locks"))
 
 
 def in_this_run(thing: object, ending: str) -> Path:
@@ -218,61 +109,6 @@ def turn(thing: object, *, there: Callable[[], bool], seconds: float) -> Iterato
         yield mine
 
 
-# --- the linker's wheel -----------------------------------------------------------------------------------------
-
-
-def sha256_of(requirement: str) -> str:
-    """Return the one hash of a pip requirement; empty when there is none."""
-    found = re.search(r"--hash=sha256:([0-9a-f]{64})", requirement)
-    return found[1] if found else ""
-
-
-def cache() -> Path:
-    """Return the folder in which the controller keeps what it downloads for accounts."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbfleet"
-
-
-def intact(file: Path, sha256: str) -> bool:
-    """Say whether a file is there and is what its hash says."""
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
-    except OSError:
-        return False
-
-
-def fetch_wheel(requirement: Path, wheel: Path) -> str:
-    """Have pip download the wheel that a requirement names; return why it could not, in a few words."""
-    if reason := unwritable(wheel.parent):
-        return f"{wheel.parent}: {reason}"
-    tags = [word for tag in WHEEL_TAGS.get(requirement.stem, []) for word in ("--platform", tag)]
-    with tempfile.TemporaryDirectory(dir=wheel.parent, prefix=".fetch-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--no-deps", "--require-hashes", "--only-binary", ":all:", *tags, "--python-version", "3.10"]
-        command += ["--implementation", "cp", "--abi", "abi3", "--timeout", "15", "--retries", "1"]
-        command += ["-d", folder, "-r", str(requirement)]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=FETCH_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            return f"pip did not finish within {FETCH_SECONDS} s"
-        fetched = next(Path(folder).glob("*.whl"), None)
-        if done.returncode or not fetched:
-            lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
-            return (lines or ["pip gave no reason"])[-1].strip()[:200].removeprefix("ERROR: ")
-        fetched.replace(wheel)
-    return ""
-
-
-# --- the action -------------------------------------------------------------------------------------------------
-
-
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Give the module its lock and its linker."""
 
@@ -290,7 +126,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._bundle = str(self._asked.pop("bundle", "") or "")
         source = str(self._asked.pop("source", "") or "account")
         self._asked["network"] = "none" if self._bundle else "index" if source == "controller" else "all"
-        self._store = Path(self._bundle).expanduser().absolute() if self._bundle else cache()
+        self._store = Path(self._bundle).expanduser().absolute() if self._bundle else controller.cache()
         self._sent: Result = {}
         self._warnings: list[str] = []
         self._limit = float(self._asked.get("timeout") or 3600)
@@ -308,20 +144,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _keep(self) -> Result:
         written = ""
         lock = str(self._asked.get("lock") or "")
-        counts = digest(lock)
+        counts = locks.word(lock)
         state, place = self._asked.get("state", "present"), Path(self._place)
         if state == "beside" and not lock:
-            lock = read(place) if self._place else ""
+            lock = controller.read(place) if self._place else ""
             if not lock:
                 raise AnsibleActionFail(
                     f"There is no lock to upgrade {self._asked['environment']} to; make one with nbfleet lock."
                 )
-            counts = digest(lock)
+            counts = locks.word(lock)
         elif self._place and not lock and state == "present":
             stands = self._stands()
             if stands != "other":
                 lock, written = self._automatic(place, absent=stands == "absent")
-            counts = digest(lock or read(place))
+            counts = locks.word(lock or controller.read(place))
         result = self._linked({**self._asked, "lock": lock}) if lock else self._module(self._asked)
         result["locked"] = counts
         if written:
@@ -340,7 +176,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _automatic(self, place: Path, *, absent: bool) -> tuple[str, str]:
         """Return the lock, and its file's name if it had to be made; no lock where nothing has to be installed."""
-        if lock := read(place):
+        if lock := controller.read(place):
             return lock, ""
         if self._bundle and (absent or self._lacks()):
             raise AnsibleActionFail(
@@ -349,16 +185,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         if self._task.check_mode or (not absent and not self._lacks()):
             return "", ""
-        if reason := unwritable(place.parent):
+        if reason := controller.unwritable(place.parent):
             self._warnings.append(f"No lock can be kept in {place.parent} ({reason}): each account solves for itself.")
             return "", ""
         with turn(place, there=place.exists, seconds=self._limit) as mine:
             if mine == "there":
-                return read(place), ""
-            lock = self._solve_like(most_alike(place, self._asked["specs"]))
-            if mine == "alone" and (other := read(place)):
+                return controller.read(place), ""
+            lock = self._solve_like(lock_text.most_alike(place, self._asked["specs"]))
+            if mine == "alone" and (other := controller.read(place)):
                 return other, ""
-            write(place, lock)
+            controller.write(place, lock)
         return lock, str(place)
 
     def _lacks(self) -> bool:
@@ -388,7 +224,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "There is no folder for locks here; use an inventory file, or name a folder with jupyter_locks."
             )
         place, done = Path(self._place), in_this_run(self._place, "done")
-        if reason := unwritable(place.parent):
+        if reason := controller.unwritable(place.parent):
             raise AnsibleActionFail(f"No lock can be kept in {place.parent} ({reason}); set jupyter_locks.")
         with turn(done, there=done.exists, seconds=self._limit) as mine:
             if mine == "there":
@@ -401,23 +237,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         prefix = str(self._asked["conda_prefix"])
         if self._low_level_execute_command(f"test -x {shlex.quote(prefix)}/bin/conda")["rc"]:
             raise AnsibleActionFail(f"There is no conda in {prefix} to make a lock with; run nbfleet up first.")
-        before = after = read(place)
-        strangers = sorted(set(self._update) - {"*"} - versions(before).keys()) if before else []
+        before = after = controller.read(place)
+        strangers = sorted(set(self._update) - {"*"} - lock_text.versions(before).keys()) if before else []
         if strangers:
             raise AnsibleActionFail(f"{place} holds no {', '.join(strangers)}; name packages that it holds.")
         if not before:
-            after = self._solve_like(most_alike(place, self._asked["specs"]))
+            after = self._solve_like(lock_text.most_alike(place, self._asked["specs"]))
         elif self._update:
             after = self._solve("", []) if "*" in self._update else self._solve(before, self._update)
         if after != before and not self._task.check_mode:
-            write(place, after)
+            controller.write(place, after)
         diff = {
             "before_header": str(place),
-            "before": listed(before),
+            "before": lock_text.listed(before),
             "after_header": str(place),
-            "after": listed(after),
+            "after": lock_text.listed(after),
         }
-        return {"changed": after != before, "lock_file": str(place), **difference(before, after), "diff": [diff]}
+        return {
+            "changed": after != before,
+            "lock_file": str(place),
+            **lock_text.difference(before, after),
+            "diff": [diff],
+        }
 
     # The module.
 
@@ -438,13 +279,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         names = ("conda_prefix", "environment", "specs", "channels", "timeout")
         asked = {name: self._asked[name] for name in names if name in self._asked}
         answer = self._module({**asked, "state": "solved", "keep": keep, "update": update})
-        return with_specs(str(answer["explicit"]), self._asked["specs"])
+        return str(lock_text.with_specs(answer["explicit"], self._asked["specs"]))
 
     def _linked(self, args: Result) -> Result:
         """Install from a lock; the linker and packages go to the account only when the account says it lacks them."""
         requirement, linker = self._found_requirement(), {}
         if requirement and not self._task.check_mode:
-            sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
+            sha256 = controller.sha256_of(requirement.read_text(encoding="utf-8"))
             there = f"{args['conda_prefix']}/.nbfleet/linker-{sha256[:12]}.whl"
             linker = {"linker": there, "linker_sha256": sha256}
         result = self._module({**args, **linker})
@@ -477,12 +318,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _have_wheel(self, requirement: Path, wheel: Path, sha256: str) -> str:
         """Have the wheel on the controller; return why it cannot be."""
         if self._bundle and self._asked.get("state") != "bundled":
-            return "" if intact(wheel, sha256) else f"the bundle has no {wheel.name}"
+            return "" if controller.intact(wheel, sha256) else f"the bundle has no {wheel.name}"
         failed = in_this_run(wheel, "failed")
-        with turn(wheel, there=lambda: intact(wheel, sha256) or failed.exists(), seconds=self._limit) as mine:
-            if mine == "first" and (reason := fetch_wheel(requirement, wheel)):
+
+        def settled() -> bool:
+            return controller.intact(wheel, sha256) or failed.exists()
+
+        with turn(wheel, there=settled, seconds=self._limit) as mine:
+            if mine == "first" and (reason := controller.fetch_wheel(requirement, wheel)):
                 failed.write_text(reason, encoding="utf-8")
-        return read(failed) or ("" if intact(wheel, sha256) else "the account that was fetching it was ended")
+        return str(controller.read(failed)) if settled() else "the account that was fetching it was ended"
 
     def _send(self, file: Path, there: str) -> None:
         folder, name = shlex.quote(str(Path(there).parent)), shlex.quote(there)
@@ -501,23 +346,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _push_packages(self, wanted: list[list[str]]) -> str:
         """Send packages as one file and return its place on the account."""
-        word = digest(repr(sorted(wanted)))
+        word = locks.word(repr(sorted(wanted)))
         packed, failed = (in_this_run(f"{self._store} {word}", ending) for ending in ("tar", "failed"))
         with turn(packed, there=lambda: packed.exists() or failed.exists(), seconds=self._limit) as mine:
             if mine != "there":
                 try:
                     self._pack(wanted, packed)
                 except shared("specs").Refusal as refusal:
-                    failed.write_text(f"{refusal}.", encoding="utf-8")
-        if reason := read(failed):
-            raise AnsibleActionFail(f"{reason[:1].upper()}{reason[1:]}")
+                    failed.write_text(refusal.sentence, encoding="utf-8")
+        if reason := controller.read(failed):
+            raise AnsibleActionFail(reason)
         there = f"{self._asked['conda_prefix']}/.nbfleet/packages-{word}.tar"
         self._send(packed, there)
         self._sent = {"packages": len(wanted), "bytes": packed.stat().st_size}
         return there
 
     def _pack(self, wanted: list[list[str]], target: Path) -> None:
-        store, packages = shared("store"), [shared("locks").Package(*one) for one in wanted]
+        store, packages = shared("store"), [locks.Package(*one) for one in wanted]
         if not self._bundle:
             store.provide(self._store, packages, seconds=self._limit)
         elif lacking := store.lacking(self._store, packages):
@@ -534,41 +379,41 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _make_bundle(self) -> Result:
         """Have the lock, its packages and the linker in one folder; what is there and right stays as it is."""
         place = Path(self._place)
-        lock = str(self._asked.get("lock") or "") or read(place)
+        lock = str(self._asked.get("lock") or "") or controller.read(place)
         if not lock:
             raise AnsibleActionFail(
                 f"There is no lock {self._place or 'here'} yet; make it by nbfleet up or nbfleet lock on an account "
                 "that has a network, and run again."
             )
-        store, packages = shared("store"), shared("locks").lock_packages(lock)
+        store, packages = shared("store"), locks.lock_packages(lock)
         if self._task.check_mode:
-            there = read(self._store / "locks" / place.name) == lock and not store.lacking(self._store, packages)
-            return {"changed": not there}
-        done = in_this_run(f"{self._store} {digest(lock)}", "bundled")
+            kept = controller.read(self._store / "locks" / place.name)
+            return {"changed": kept != lock or bool(store.lacking(self._store, packages))}
+        done = in_this_run(f"{self._store} {locks.word(lock)}", "bundled")
         failed = done.with_suffix(".failed")
         with turn(done, there=lambda: done.exists() or failed.exists(), seconds=self._limit) as mine:
-            if reason := read(failed):
+            if reason := controller.read(failed):
                 raise AnsibleActionFail(reason)
             if mine == "there":
                 return {"changed": False}
             try:
-                store.provide(self._store, packages, besides=cache(), seconds=self._limit)
+                store.provide(self._store, packages, besides=controller.cache(), seconds=self._limit)
             except shared("specs").Refusal as refusal:
-                reason = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+                reason = refusal.sentence
                 failed.write_text(reason, encoding="utf-8")
                 raise AnsibleActionFail(reason) from None
             if requirement := self._found_requirement():
                 self._bundle_wheel(requirement)
             (self._store / "locks").mkdir(exist_ok=True)
-            write(self._store / "locks" / place.name, lock)
+            controller.write(self._store / "locks" / place.name, lock)
             changed = store.note_sums(self._store)
             done.touch()
         return {"changed": changed, "bundle": str(self._store), "lock": place.name, "packages": len(packages)}
 
     def _bundle_wheel(self, requirement: Path) -> None:
-        sha256 = sha256_of(requirement.read_text(encoding="utf-8"))
+        sha256 = controller.sha256_of(requirement.read_text(encoding="utf-8"))
         wheel = self._store / f"linker-{sha256[:12]}.whl"
-        if not intact(wheel, sha256) and intact(cache() / wheel.name, sha256):
-            shutil.copyfile(cache() / wheel.name, wheel)
+        if not controller.intact(wheel, sha256) and controller.intact(controller.cache() / wheel.name, sha256):
+            shutil.copyfile(controller.cache() / wheel.name, wheel)
         if reason := self._have_wheel(requirement, wheel, sha256):
             self._warnings.append(f"The linker cannot be had ({reason}): with this bundle conda installs.")

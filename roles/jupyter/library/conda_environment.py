@@ -187,7 +187,7 @@ removed:
   elements: str
 explicit:
   description: An C(@EXPLICIT) text with hashes, the lock of what was solved.
-  returned: state is solved, or a solve has just made the environment; else empty
+  returned: state is solved
   type: str
 linked_by:
   description: Who installed packages, rattler or conda; empty when nobody had to.
@@ -211,6 +211,35 @@ revision:
   returned: state is present
   type: str
 """
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "conda_prefix": {"type": "path", "required": True},
+    "environment": {"type": "path", "required": True},
+    "specs": {"type": "list", "elements": "str", "default": []},
+    "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+    "lock": {"type": "str", "default": ""},
+    "adopt": {"type": "bool", "default": False},
+    "kernel_for": {"type": "path"},
+    "kernels": {"type": "list", "elements": "str"},
+    "kernel_name": {"type": "str"},
+    "kernel_display_name": {"type": "str"},
+    "variables_file": {"type": "path"},
+    "shared": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 3600},
+    "verify": {"type": "bool", "default": False},
+    "linker": {"type": "str", "default": ""},
+    "linker_sha256": {"type": "str", "default": ""},
+    "network": {"type": "str", "choices": ["all", "index", "none"], "default": "all"},
+    "packages": {"type": "str", "default": ""},
+    "caches": {"type": "list", "elements": "path", "default": []},
+    "keep": {"type": "str", "default": ""},
+    "update": {"type": "list", "elements": "str", "default": []},
+    "generations": {"type": "bool", "default": False},
+    "leave": {"type": "list", "elements": "str", "default": []},
+    "running_stays": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "beside", "absent", "solved"], "default": "present"},
+}
 
 
 def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
@@ -370,52 +399,28 @@ def _removable(environment: Environment, base: Path) -> list[Path]:
     return [environment.marker_file, *beside]
 
 
+ACTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "present": ensure_present,
+    "beside": ensure_beside,
+    "absent": ensure_absent,
+    "solved": ensure_solved,
+}
+
+
 def main() -> None:
     """Read the arguments, act, and answer."""
     module = AnsibleModule(
-        argument_spec={
-            "conda_prefix": {"type": "path", "required": True},
-            "environment": {"type": "path", "required": True},
-            "specs": {"type": "list", "elements": "str", "default": []},
-            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
-            "lock": {"type": "str", "default": ""},
-            "adopt": {"type": "bool", "default": False},
-            "kernel_for": {"type": "path"},
-            "kernels": {"type": "list", "elements": "str"},
-            "kernel_name": {"type": "str"},
-            "kernel_display_name": {"type": "str"},
-            "variables_file": {"type": "path"},
-            "shared": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "default": 3600},
-            "verify": {"type": "bool", "default": False},
-            "linker": {"type": "str", "default": ""},
-            "linker_sha256": {"type": "str", "default": ""},
-            "network": {"type": "str", "choices": ["all", "index", "none"], "default": "all"},
-            "packages": {"type": "str", "default": ""},
-            "caches": {"type": "list", "elements": "path", "default": []},
-            "keep": {"type": "str", "default": ""},
-            "update": {"type": "list", "elements": "str", "default": []},
-            "generations": {"type": "bool", "default": False},
-            "leave": {"type": "list", "elements": "str", "default": []},
-            "running_stays": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": ["present", "beside", "absent", "solved"], "default": "present"},
-        },
+        argument_spec=ARGUMENTS,
         required_by={"kernel_for": ["kernel_name"]},
         supports_check_mode=True,
     )
-    acts: dict[str, Callable[..., dict[str, Any]]] = {
-        "present": ensure_present,
-        "beside": ensure_beside,
-        "absent": ensure_absent,
-        "solved": ensure_solved,
-    }
-    act = acts[module.params["state"]]
+    act = ACTS[module.params["state"]]
     if module.params["shared"]:
         os.umask(0o022)  # whatever the admin's is
     try:
         module.exit_json(**act(module.params, check_mode=module.check_mode))
     except Refusal as refusal:
-        module.fail_json(msg=f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.")
+        module.fail_json(msg=refusal.sentence)
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename or module.params['environment']}: {error.strerror or error}; "

@@ -144,7 +144,7 @@ def main() -> None:
         with one_at_a_time(Path(module.params["conda_prefix"]), seconds=module.params["timeout"]):
             module.exit_json(**act(module.params, check_mode=module.check_mode))
     except Refusal as refusal:
-        module.fail_json(msg=f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.")
+        module.fail_json(msg=refusal.sentence)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror or error}; give the folder back to its user.")
 

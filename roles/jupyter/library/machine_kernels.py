@@ -149,7 +149,7 @@ def main() -> None:
     try:
         module.exit_json(**ensure(module.params, check_mode=module.check_mode))
     except Refusal as refusal:
-        module.fail_json(msg=f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.")
+        module.fail_json(msg=refusal.sentence)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror or error}; free some space, or give the folder back.")
 

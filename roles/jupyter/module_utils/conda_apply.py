@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import shutil
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .conda_cache import HandOver, drop, holds, is_unpacked, note_urls, untrusted
 from .conda_link import Linking, glibc_version, unpack, why_not
-from .conda_locks import Package, conda_platform, explicit_text, lock_difference, lock_packages, parse_lock
+from .conda_locks import Package, conda_platform, lock_difference, lock_packages, parse_lock
 from .conda_pack import unpack as unpack_packages
 from .conda_plan import Plan, decide
 from .conda_records import Environment, archive_hashes, revision, stem_of, write
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """Who did the work, why it was not the linker, and the lock of an environment that a solve has made."""
+    """Who did the work, and why it was not the linker."""
 
     linked_by: str = ""
     linker_refused: str = ""
-    explicit: str = ""
 
 
 def decide_by(environment: Environment, params: Mapping[str, Any]) -> Plan:
@@ -138,10 +136,6 @@ class _Work:
         }
         write(environment.marker_file, json.dumps(note, indent=1) + "\n", 0o644)
         environment.begun_file.unlink(missing_ok=True)
-        if plan.how == "create":
-            here = conda_platform(platform.system(), platform.machine())
-            with contextlib.suppress(Refusal):
-                outcome = outcome._replace(explicit=explicit_text(after.values(), here))
         return outcome
 
     def _begin(self) -> None:

@@ -49,7 +49,7 @@ class Environment:
 
     @property
     def begun(self) -> str:
-        """Return what an earlier run of ours began (create, install, explicit) and did not end; else empty."""
+        """Return what an earlier run of ours began (create, install) and did not end; else empty."""
         with contextlib.suppress(OSError):
             return self.begun_file.read_text(encoding="utf-8").strip() or "install"
         return ""
@@ -57,7 +57,7 @@ class Environment:
     @property
     def half_made(self) -> bool:
         """Say whether the folder is what is left of a creation of ours that was killed."""
-        return self.begun in ("create", "explicit") and not self.marker
+        return self.begun == "create" and not self.marker
 
     @property
     def marker(self) -> dict[str, Any]:

@@ -18,6 +18,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
     def __init__(self, sentence: str) -> None:
         super().__init__(masked(sentence))
 
+    @property
+    def sentence(self) -> str:
+        """The sentence as it stands by itself, with a capital letter and a full stop."""
+        said = str(self)
+        return f"{said[:1].upper()}{said[1:]}."
+
 
 def masked(text: str) -> str:
     """Return a text without the passwords of the addresses in it."""
