@@ -127,8 +127,13 @@ class Lab:
 
     def bare(self, machine: str, user: str) -> None:
         """Give an account the home of a new one."""
-        done = self.root(machine, (ROOT / "molecule" / "shared" / "files" / "bare.sh").read_text(), user)
+        self.prepared(machine, "bare.sh", user)
+
+    def prepared(self, machine: str, script: str, user: str) -> str:
+        """Run one of the lab's own scripts for a user, as root, and return what it printed."""
+        done = self.root(machine, (ROOT / "molecule" / "shared" / "files" / script).read_text(), user)
         assert done.code == 0, done.out + done.err
+        return done.out
 
 
 @contextlib.contextmanager

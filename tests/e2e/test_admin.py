@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.machines import ROOT
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -28,17 +26,9 @@ BOTH = f"{MAX},{MIA}"
 THEIRS = re.compile(r"(\.ipython|\.jupyter|\.local/share)(/|$)|\.local(/state)?$")
 
 
-def prepared(lab: Lab, script: str, user: str) -> str:
-    """Run one of the lab's own scripts for a user, as root."""
-    text = (ROOT / "molecule" / "shared" / "files" / script).read_text()
-    done = lab.root(MACHINE, f"set -- {user}\n{text}")
-    assert done.code == 0, done.err
-    return done.out
-
-
 def things(lab: Lab, user: str) -> dict[str, list[str]]:
     """Return type, mode and owner of what is in a home, but for the person's own; the home's user is called so."""
-    rows = re.findall(r"^(.*) ([a-z]) ([0-7]+) (\S+) .*$", prepared(lab, "fingerprint.sh", user), re.MULTILINE)
+    rows = re.findall(r"^(.*) ([a-z]) ([0-7]+) (\S+) .*$", lab.prepared(MACHINE, "fingerprint.sh", user), re.MULTILINE)
     assert rows
     return {
         path: [kind, mode, owner.replace(user, "USER")] for path, kind, mode, owner in rows if not THEIRS.match(path)
@@ -76,7 +66,7 @@ def made(plain: Lab) -> Iterator[tuple[Lab, dict[str, Any]]]:
     """Both accounts, from bare to running, with what was seen on the way."""
     plain.nbfleet("disconnect", MAX, MIA)
     for user in ("max", "mia"):
-        prepared(plain, "bare.sh", user)
+        plain.bare(MACHINE, user)
     told: dict[str, Any] = {"bare": things(plain, "mia")}
     told["foretold"] = plain.playbook("site", "--limit", MAX, "--check")
     told["after foretelling"] = things(plain, "max")

@@ -68,6 +68,12 @@ def server(lab: Lab, machine: str, user: str) -> str:
     return found.out.strip()
 
 
+def remove(lab: Lab, account: str) -> None:
+    """Take back what was made on an account."""
+    done = lab.nbfleet("remove", "-i", str(lab.inventory), account, "--yes", "--json")
+    assert done.code == 0, done.out + done.err
+
+
 def log_out(lab: Lab, machine: str, user: str) -> None:
     """End every login of a user, the driver's and Ansible's shared connections too."""
     lab.nbfleet("disconnect")
@@ -144,12 +150,9 @@ class TestWithoutSystemd:
         wait_for("it to answer", lambda: told(plain, PLAIN)["answers"] is True)
 
     def test_removal_leaves_nothing(self, plain: Lab) -> None:
-        done = plain.nbfleet("remove", "-i", str(plain.inventory), PLAIN, "--yes", "--json")
-        assert done.code == 0, done.out + done.err
-        left = plain.root(
-            "plain13", "pgrep -u rita -f 'session.py|jupyter'; ls -d /tmp/nbfleet-run-* ~rita/.config/nbfleet"
-        )
-        assert left.out == ""
+        remove(plain, PLAIN)
+        left = "pgrep -u rita -f 'session.py|jupyter'; ls -d /tmp/nbfleet-run-* ~rita/.config/nbfleet"
+        assert plain.root("plain13", left).out == ""
         assert plain.root("plain13", "crontab -u rita -l").code == 1
 
 
@@ -211,19 +214,16 @@ class TestBySystemUnit:
         assert "changed=0" in sudoer.playbook("site", *words).out
 
     def test_removal_leaves_nothing(self, sudoer: Lab) -> None:
-        done = sudoer.nbfleet("remove", "-i", str(sudoer.inventory), SUDOER, "--yes", "--json")
-        assert done.code == 0, done.out + done.err
-        left = sudoer.root(
-            "node12", "pgrep -u sam -f jupyter; ls /etc/systemd/system/*nbfleet* /run/nbfleet-* ~sam/.config/nbfleet"
-        )
-        assert left.out == ""
+        remove(sudoer, SUDOER)
+        left = "pgrep -u sam -f jupyter; ls /etc/systemd/system/*nbfleet* /run/nbfleet-* ~sam/.config/nbfleet"
+        assert sudoer.root("node12", left).out == ""
 
 
 class TestRefusals:
     def test_nothing_is_touched_where_nothing_can_keep_it(self, strict: Lab) -> None:
         # To give lingering back takes the same permission.
         strict.root("node12", LINGER)
-        assert strict.nbfleet("remove", "-i", str(strict.inventory), FORBIDDEN, "--yes").code == 0
+        remove(strict, FORBIDDEN)
         strict.root("node12", NO_LINGER + KILLING)
         try:
             done = strict.nbfleet("up", "-i", str(strict.inventory), FORBIDDEN, "--json")

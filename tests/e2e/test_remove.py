@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from tests.machines import ROOT
 
 if TYPE_CHECKING:
     from tests.machines import Lab, Run
 
 MACHINE, USER = "node12", "zoe"
 NODE = f"{USER}-{MACHINE}"
-SCRIPTS = ROOT / "molecule" / "shared" / "files"
 # What Jupyter, IPython and conda keep for the person.
 THEIRS = (".local", ".ipython", ".jupyter", ".conda", ".config d", "miniconda3")
 
@@ -25,13 +21,12 @@ class Account:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.script("bare.sh")
-        self.script("lived_in.sh")
-        self.before = self.script("fingerprint.sh").splitlines()
+        lab.bare(MACHINE, USER)
+        lab.prepared(MACHINE, "lived_in.sh", USER)
+        self.before = self.fingerprint()
 
-    def script(self, name: str) -> str:
-        text = base64.b64encode((SCRIPTS / name).read_bytes()).decode()
-        return self.root(f"echo {text} | base64 -d | sh -s {USER}")
+    def fingerprint(self) -> list[str]:
+        return self.lab.prepared(MACHINE, "fingerprint.sh", USER).splitlines()
 
     def root(self, script: str) -> str:
         done = self.lab.root(MACHINE, script)
@@ -46,7 +41,7 @@ class Account:
 
     def remains(self) -> list[str]:
         """Return what is there and was not before, but for what is the person's."""
-        now = self.script("fingerprint.sh").splitlines()
+        now = self.fingerprint()
         assert [line for line in self.before if line not in now] == []
         new = [line for line in now if line not in self.before]
         return [line for line in new if not line.rpartition("./")[2].startswith(THEIRS)]
@@ -67,7 +62,7 @@ def told(run: Run) -> dict[str, Any]:
 
 
 def test_a_dry_run_lists_what_goes_and_takes_nothing(account: Account) -> None:
-    before = account.script("fingerprint.sh")
+    before = account.fingerprint()
     dry = account.run("remove", "--dry-run")
     assert dry.code == 0, dry.out
     listed = "\n".join(told(dry)["gone"])
@@ -80,7 +75,7 @@ def test_a_dry_run_lists_what_goes_and_takes_nothing(account: Account) -> None:
     ):
         assert thing in listed
     assert "would have removed /home/zoe/miniconda3" in " ".join(told(dry)["told"])
-    assert account.script("fingerprint.sh") == before
+    assert account.fingerprint() == before
 
 
 def test_conda_and_the_person_s_environments_stay_and_an_edited_block_is_kept(account: Account) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab, Run
 
-FILES = ROOT / "molecule" / "shared" / "files"
 # What a person has in a home; none of it is nbfleet's.
 THINGS = """
 mkdir -p work .config/other
@@ -77,7 +76,7 @@ class Account:
 
     def make_bare(self) -> None:
         """Give it a new home with a few things of its user's."""
-        self.root((FILES / "bare.sh").read_text(), self.user)
+        self.lab.bare(self.machine, self.user)
         self.root(LINE)
         self.live_in()
 
