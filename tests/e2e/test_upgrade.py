@@ -208,8 +208,11 @@ def test_a_lock_that_does_not_work_changes_nothing_anywhere(accounts: Accounts) 
     assert "does not work" in message
     assert "tornado" in message
     assert {node: (accounts.counts(node), accounts.pid(node), accounts.generations(node)) for node in NODES} == before
-    # The first account was the only one that was touched at all.
-    assert [one["name"] for one in refused.answer["data"]["accounts"]] == [NODE]
+    # The first account was the only one that was touched at all, and the other one is told so.
+    first, other = refused.answer["data"]["accounts"]
+    assert (first["name"], first["state"]) == (NODE, "failed")
+    assert (other["name"], other["state"], other["reason"]) == (NODES[1], "stopped", "left_alone")
+    assert "(1 of 2 left as they were.)" in message
 
 
 def test_a_busy_kernel_is_waited_for_and_then_left_alone(accounts: Accounts) -> None:

@@ -209,6 +209,11 @@ def test_an_account_that_another_one_s_failure_ended_is_not_done() -> None:
     upgrade.settle(run, told, check=False)
     assert [one.state for one in run.accounts] == ["failed", "stopped", "done", "done"]
     assert "since another account failed" in run.accounts[1].sentence
+    # Those of a batch that never began are known by name only.
+    told.event({"host": "a", "task_action": "ansible.builtin.debug", "res": {"msg": {"accounts": list("abcde")}}})
+    upgrade.settle(run, told, check=False)
+    assert [(one.name, one.state) for one in run.accounts[4:]] == [("e", "stopped")]
+    assert str(up.verdict(run)).endswith("(2 of 5 left as they were.)")
 
 
 def test_what_goes_is_listed_by_its_path() -> None:

@@ -106,14 +106,17 @@ def verdict(done: Run) -> NbfleetError | None:
     bad = [account for account in done.accounts if account.state != "done"]
     if not bad:
         return None
-    first = bad[0]
+    failed = [account for account in bad if account.state != "stopped"]
+    first = (failed or bad)[0]
     says = first.sentence or f"{first.name} failed."
-    if len(bad) > 1:
-        says += f" ({len(bad) - 1} more of {len(done.accounts)} failed.)"
+    if len(failed) > 1:
+        says += f" ({len(failed) - 1} more of {len(done.accounts)} failed.)"
+    if left := len(bad) - len(failed):
+        says += f" ({left} of {len(done.accounts)} left as they were.)"
     hint = first.reason.hint if first.reason else ""
     if good:
         return PartialError(says, hint=hint)
-    kind = UnreachableError if all(account.state == "unreachable" for account in bad) else FailedError
+    kind = UnreachableError if all(account.state == "unreachable" for account in failed) else FailedError
     return kind(says, hint=hint)
 
 

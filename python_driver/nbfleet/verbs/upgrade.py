@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfleet.explain import Reason
 from nbfleet.listener import Listener
+from nbfleet.progress import Account
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, report
 
@@ -31,6 +32,7 @@ class Results(Listener):
         super().__init__(display)
         self.built: dict[str, dict[str, Any]] = {}
         self.switched: dict[str, str] = {}
+        self.asked: list[str] = []
 
     def event(self, data: Event) -> None:
         """Take in the result of a task."""
@@ -39,6 +41,8 @@ class Results(Listener):
             self.built[data["host"]] = answer
         elif action == "conda_generation" and answer.get("changed") and not answer["removed"]:
             self.switched[data["host"]] = answer["environment"]
+        elif isinstance(answer.get("msg"), dict):
+            self.asked = list(answer["msg"].get("accounts", []))
 
 
 def run(args: argparse.Namespace, display: Display) -> Answer:
@@ -65,7 +69,11 @@ def switch(args: argparse.Namespace, playbook: str, display: Display) -> Answer:
 
 
 def settle(done: Run, told: Results, *, check: bool) -> None:
-    """Tell an account that was ended by the failure of another one from one that is done."""
+    """Tell accounts that the failure of another one ended, or kept from beginning, from those that are done."""
+    begun = {account.name for account in done.accounts}
+    for name in told.asked:
+        if name not in begun and not done.stopped:
+            done.accounts.append(Account(name, "stopped", reason=LEFT_ALONE))
     for account in done.accounts:
         waits = told.built.get(account.name, {}).get("changed") and account.name not in told.switched
         if account.state == "done" and waits and not check:
