@@ -42,7 +42,8 @@ class Results(Listener):
         elif action == "conda_generation" and answer.get("changed") and not answer["removed"]:
             self.switched[data["host"]] = answer["environment"]
         elif isinstance(answer.get("msg"), dict):
-            self.asked = list(answer["msg"].get("accounts", []))
+            # A second try is for some of them only.
+            self.asked = self.asked or list(answer["msg"].get("accounts", []))
 
 
 def run(args: argparse.Namespace, display: Display) -> Answer:
