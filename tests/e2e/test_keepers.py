@@ -155,6 +155,21 @@ class TestWithoutSystemd:
         assert plain.root("plain13", left).out == ""
         assert plain.root("plain13", "crontab -u rita -l").code == 1
 
+    def test_removal_leaves_nothing_where_no_python_is_left(self, plain: Lab) -> None:
+        up(plain, PLAIN)
+        # A line of the person's own, before and behind ours.
+        mine = "(echo '@daily true'; crontab -u rita -l; echo '@weekly true') | crontab -u rita -"
+        gone = plain.root("plain13", f"{mine} && rm -rf ~rita/miniconda3 && pgrep -u rita -f session.py")
+        assert gone.code == 0, gone.err
+        foretold = plain.playbook("remove", "--limit", PLAIN, "--check")
+        assert foretold.code == 0, foretold.out
+        assert server(plain, "plain13", "rita") != ""
+        remove(plain, PLAIN)
+        left = "pgrep -u rita -f 'session.py|jupyter'; ls -d /tmp/nbfleet-run-* ~rita/.config/nbfleet"
+        assert plain.root("plain13", left).out == ""
+        assert plain.root("plain13", "crontab -u rita -l").out == "@daily true\n@weekly true\n"
+        plain.root("plain13", "crontab -u rita -r")
+
 
 class TestWithoutLingering:
     def test_tmux_keeps_it_and_the_run_says_why(self, forbidden: Lab) -> None:
