@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tests.faults.notebook import Notebook
     from tests.machines import Lab
 
-ACCOUNTS = ["robert-node12", "zoe-node12", "tim-node12", "finn-node12", "robert-node13"]
+ACCOUNTS = [
+    *(f"{user}-node12" for user in ("robert", "zoe", "tim", "finn", "leo", "sam", "ada")),
+    "robert-node13",
+]
 MACHINES = ["bastion", "node12", "node13"]
 KINDS = ["processes", "open files", "sockets", "files", "kB"]
 COUNT = """
