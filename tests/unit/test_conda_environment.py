@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import platform
@@ -9,10 +10,13 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from role_code import keep_environment, load, load_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 files = load("jupyter_service", "account_files")
 kernels, locks, records, running, specs = (
@@ -296,6 +300,18 @@ class TestPresent:
             pytest.raises(specs.Refusal, match="another run has used the conda in"),
         ):
             run(base, timeout=0)
+
+    def test_who_only_waited_for_another_run_has_changed_nothing(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        @contextlib.contextmanager
+        def meanwhile(_prefix: Path, *, seconds: float) -> Iterator[int]:  # noqa: ARG001
+            record(base / "envs" / "jupyter", "notebook-7.4-0")
+            yield 0
+
+        monkeypatch.setattr(load_shared("conda_apply"), "one_at_a_time", meanwhile)
+        done = run(base)
+        assert (done["changed"], done["linked_by"], calls(base)) == (False, "", [])
 
     def test_conda_that_never_ends_is_ended(self, base: Path) -> None:
         (base / "bin" / "conda").write_text("#!/bin/sh\nexec sleep 60\n")

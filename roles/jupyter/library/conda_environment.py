@@ -269,6 +269,8 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
                 first = {"linker_missing": lacks, "packages_missing": packages}
                 return {"changed": True, "missing": plan.wanting, "diff": diffs, **first}
             outcome = carry_out(environment, params)
+            if not outcome.linked_by:
+                diffs.pop()  # another run did it while this one waited
             if params["shared"]:
                 keep_to_root(environment.path / "bin")
                 keep_to_root(environment.meta)
