@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -212,6 +213,21 @@ def test_of_two_runs_at_once_one_installs_and_the_other_sees_it(account: Account
     time.sleep(0.3)
     halt.unlink()
     assert {answer(first)[0], answer(second)[0]} == {"changed", "unchanged"}
+
+
+def test_a_run_that_ends_between_two_steps_of_another_one_is_not_in_its_way(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It takes the private folder away that the other one has just found.
+    taken, work = account.folder / "taken", account.folder / "home" / ".miniconda3.nbfleet"
+    program = account.folder / "bin" / "chmod"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ -e {taken} ] || rm -r {work}\n: >{taken}\nexec {shutil.which("chmod")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert account.run()[0] == "changed"
+    assert taken.exists()
+    assert account.run()[0] == "unchanged"
 
 
 def test_waiting_for_another_run_has_an_end_and_says_so(account: Account) -> None:

@@ -195,20 +195,24 @@ preflight() {
 # also after this script was killed; and no dead owner can leave it behind.
 lock() {
     [ -z "${locked:-}" ] || return 0
+    turns=0
     while :; do
         (umask 077 && mkdir -p "$WORK") || refuse "the folder $WORK cannot be made; look whether the disk is full or over quota"
-        if [ -h "$WORK" ] || [ ! -O "$WORK" ] || ! chmod 700 "$WORK" || ! touch "$WORK/lock" 2>/dev/null; then
+        # By `command`, so that a file that cannot be opened is an answer and not this script's end.
+        if { [ ! -h "$WORK" ] && [ -O "$WORK" ] && chmod 700 "$WORK" && command exec 9>>"$WORK/lock"; } 2>/dev/null; then
+            flock -w "$LOCK_WAIT" 9
+            case $? in
+                0) ;;
+                1) refuse "another run has been at work on $PREFIX for more than $LOCK_WAIT s; wait for it, or end it, and run again" ;;
+                *) break ;; # a network file system without locks
+            esac
+            # Whoever was before us has taken the folder away? Then that lock is worth nothing.
+            if [ "$WORK/lock" -ef /proc/self/fd/9 ]; then break; fi
+        elif [ -e "$WORK" ] || [ -h "$WORK" ]; then
             refuse "the folder $WORK is not a private folder of this user; remove it and run again"
-        fi
-        exec 9>>"$WORK/lock"
-        flock -w "$LOCK_WAIT" 9
-        case $? in
-            0) ;;
-            1) refuse "another run has been at work on $PREFIX for more than $LOCK_WAIT s; wait for it, or end it, and run again" ;;
-            *) break ;; # a network file system without locks
-        esac
-        # Whoever was before us has taken the folder away? Then that lock is worth nothing.
-        if [ "$WORK/lock" -ef /proc/self/fd/9 ]; then break; fi
+        fi # or has done so between two of our steps
+        turns=$((turns + 1))
+        [ "$turns" -lt 1000 ] || refuse "the folder $WORK is taken away again and again; look what does it and run again"
     done
     locked=yes
     trap 'rm -f "$WORK/$FILE" "$WORK/part"; exit 129' HUP INT TERM
