@@ -84,7 +84,7 @@ def test_no_account_switches_what_is_everybody_s(shared: tuple[Lab, Run], playbo
     before = lab.root(MACHINE, f"ls -l {PREFIX}/envs").out
     done = lab.playbook(playbook, "--limit", MAX, *SHARED)
     assert done.code == 2
-    assert f"{PREFIX} is that of all accounts of the machine" in " ".join(done.out.split())
+    assert f"{PREFIX}/envs/jupyter is that of all accounts of the machine" in " ".join(done.out.split())
     assert "changed=0" in done.out
     assert lab.root(MACHINE, f"ls -l {PREFIX}/envs").out == before
 

@@ -99,7 +99,7 @@ class Accounts:
         script = BUSY.format(home=HOME, uid=self.ask("id -u"), base_url=base_url)
         self.put("/tmp/nbfleet-test/trial.py", TRIAL.read_bytes())  # noqa: S108 - on the account
         self.put("/tmp/nbfleet-test/busy.py", script.encode())  # noqa: S108
-        assert self.ask(f"{NAME}/bin/python /tmp/nbfleet-test/busy.py") == "computing"
+        assert self.ask(f"{NAME}/bin/python -B /tmp/nbfleet-test/busy.py") == "computing"
 
     def put(self, file: str, data: bytes) -> None:
         text = base64.b64encode(data).decode()
@@ -165,6 +165,7 @@ def test_a_new_lock_takes_its_place_with_what_the_person_added(accounts: Account
     assert accounts.ask(f"head -n 1 {NAME}/bin/mine") in (f"#!{new}/bin/python", f"#!{NAME}/bin/python")
     assert new in accounts.ask(f"cat {NAME}/share/jupyter/kernels/own/kernel.json")
     assert accounts.program().startswith(f"{new}/bin/python")
+    assert "__pycache__" not in accounts.ask("ls .config/nbfleet")
     # What a person gets by name is what counts.
     activated = accounts.ask(
         ". miniconda3/etc/profile.d/conda.sh; conda activate jupyter; which jupyter; conda list wheel"

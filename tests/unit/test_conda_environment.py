@@ -569,6 +569,18 @@ class TestAccountFiles:
         assert self.converge(params) == []
         assert stat.S_IMODE((tmp_path / ".config" / "nbfleet").stat().st_mode) == 0o700
 
+    @pytest.mark.parametrize("theirs", [[], ["mine.cpython-311.pyc"]])
+    def test_what_python_compiled_of_our_own_goes_too(self, tmp_path: Path, theirs: list[str]) -> None:
+        params = self.params(tmp_path)
+        self.converge(params)
+        compiled = tmp_path / ".config" / "nbfleet" / "__pycache__"
+        compiled.mkdir()
+        for name in ["config.cpython-311.pyc", *theirs]:
+            (compiled / name).touch()
+        files.remove(*files.unwanted(params))
+        assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == theirs
+        assert (tmp_path / ".config").exists() is bool(theirs)
+
     def test_a_claim_is_his_who_came_first_under_either_of_his_names(self, tmp_path: Path) -> None:
         self.converge(self.params(tmp_path))
         claim = tmp_path / ".config" / "nbfleet" / "machine"

@@ -59,6 +59,7 @@ if [ -n "$found" ]; then
       systemctl --user daemon-reload
       systemctl --user reset-failed "$UNIT"
     fi
+    rm -rf "$STATE/__pycache__"
     rmdir "$STATE"
   fi
 fi

@@ -267,7 +267,9 @@ def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
     record = Path(params["record"])
     named = [Path(file["path"]) for file in params["files"]]
     files = [*named, *(Path(params[name]) for name in ("secret", "variables_file", "claim") if params[name]), record]
-    return [path for path in files if path.exists() or path.is_symlink()], recorded(record)[::-1]
+    compiled = [file for path in named for file in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")]
+    folders = [*{file.parent: None for file in compiled}, *recorded(record)[::-1]]
+    return compiled + [path for path in files if path.exists() or path.is_symlink()], folders
 
 
 def remove(files: list[Path], folders: list[Path]) -> None:
