@@ -83,6 +83,21 @@ def log_out(lab: Lab, machine: str, user: str) -> None:
 
 
 class TestWithoutSystemd:
+    @pytest.mark.parametrize("put", ["mkdir -m 0777 {}", "mkdir -m 0700 /tmp/eve; ln -s /tmp/eve {}", "touch {}"])
+    def test_what_another_user_put_at_the_place_of_its_runtime_is_refused(self, lab: Lab, put: str) -> None:
+        place = f"/tmp/nbfleet-run-{lab.root('plain13', 'id -u rita').out.strip()}"  # noqa: S108 - on the account
+        planted = lab.root("plain13", f"useradd eve; runuser -u eve -- sh -c '{put.format(place)}'")
+        assert planted.code == 0, planted.err
+        try:
+            refused = lab.nbfleet("up", "-i", str(lab.inventory), PLAIN, "--json")
+            found = lab.root("plain13", f"find {place}/ /tmp/eve -mindepth 1 2>/dev/null; pgrep -u rita -f jupyter").out
+        finally:
+            lab.root("plain13", f"rm -rf {place} /tmp/eve; userdel eve")
+        assert refused.code == 5, refused.out
+        message = refused.answer["error"]["message"]
+        assert f"{place} belongs to somebody else; ask an admin to remove it" in message
+        assert found == ""
+
     def test_every_verb_does_its_work_and_names_the_keeper(self, plain: Lab) -> None:
         assert plain.root("plain13", "test -d /run/systemd/system").code == 1
         found = told(plain, PLAIN)
@@ -216,6 +231,22 @@ class TestBySystemUnit:
         sudoer.root("node12", "mv /root/sam /etc/sudoers.d/sam")
         assert done.code == 0, done.err
         assert server(sudoer, "node12", "sam") not in ("", before)
+
+    def test_a_link_of_the_account_s_has_root_read_nothing_for_it(self, sudoer: Lab) -> None:
+        place = "miniconda3/envs/jupyter/etc/nbfleet.env"
+        sudoer.root("node12", "umask 077; echo SECRET=of-root >/root/secret.env")
+        put = sudoer.on(SUDOER, f"test ! -e {place} || mv {place} {place}.kept; ln -s /root/secret.env {place}")
+        assert put.code == 0, put.out
+        try:
+            done = sudoer.nbfleet("restart", SUDOER)
+            assert done.code == 0, done.err
+            assert told(sudoer, SUDOER)["answers"] is True
+            environ = sudoer.root("node12", f"cat /proc/{server(sudoer, 'node12', 'sam')}/environ").out
+            assert "JUPYTER_TOKEN_FILE=" in environ
+            assert "of-root" not in environ
+        finally:
+            sudoer.on(SUDOER, f"rm {place}; test ! -e {place}.kept || mv {place}.kept {place}")
+            sudoer.root("node12", "rm /root/secret.env")
 
     @pytest.mark.full
     def test_a_second_run_changes_nothing_and_an_altered_unit_is_repaired(self, sudoer: Lab) -> None:

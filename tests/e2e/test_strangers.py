@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.cookiejar
+import stat
 import threading
 import urllib.error
 import urllib.request
@@ -16,39 +18,65 @@ from tests.machines import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.machines import Lab
+    from tests.machines import Lab, Run
 
 ACCOUNT = "robert-node12"
 STRANGER = "zoe-node12"  # another user of the same machine
+WATCHED = "finn-node12"  # from its first provision to its removal
+SHARED_FOLDERS = ("tmp", "var/tmp", "dev/shm")
 
 
 class Looker(threading.Thread):
-    """Collects the arguments and environments of all processes of this computer: the lab's machines run on it, too."""
+    """Looks what others could see, again and again: processes, and what lies in the folders that all may write to.
 
-    def __init__(self) -> None:
+    The processes are those of this computer: the lab's machines run on it, too.
+
+    Args:
+        root: The machine's root folder.
+        uid: The user there whose files count.
+    """
+
+    def __init__(self, root: Path, uid: int) -> None:
         super().__init__(daemon=True)
-        self.seen: set[bytes] = set()
+        self.seen: set[bytes] = set()  # arguments and environments
+        self.files: dict[str, int] = {}  # in those folders, with their modes
         self.rounds = 0
         self.enough = threading.Event()
+        self._root, self._uid = root, uid
 
     def run(self) -> None:
-        """Look again and again; processes come and go meanwhile."""
+        """Look until told that it is enough; processes and files come and go meanwhile."""
         while not self.enough.wait(0.02):
             self.rounds += 1
             for process in Path("/proc").glob("[0-9]*"):
                 for name in ("cmdline", "environ"):
-                    try:
+                    with contextlib.suppress(OSError):
                         self.seen.add((process / name).read_bytes())
-                    except OSError:
-                        continue
+            for folder in SHARED_FOLDERS:
+                for path in (self._root / folder).glob("*"):
+                    with contextlib.suppress(OSError):
+                        found = path.lstat()
+                        if found.st_uid == self._uid:
+                            self.files[str(path.relative_to(self._root))] = stat.S_IMODE(found.st_mode)
 
 
 @pytest.fixture
-def looker() -> Iterator[Looker]:
-    looker = Looker()
+def looker(lab: Lab) -> Iterator[Looker]:
+    pid = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container("node12")).out.strip()
+    looker = Looker(Path("/proc", pid, "root"), int(lab.root("node12", "id -u finn").out))
     looker.start()
     yield looker
     looker.enough.set()
+
+
+@pytest.fixture(scope="module")
+def eve(lab: Lab) -> Iterator[Callable[[str], Run]]:
+    """Another user of the bastion, who runs scripts."""
+    made = lab.root("bastion", "useradd --create-home eve")
+    assert made.code == 0, made.err
+    assert lab.root("bastion", "runuser -u eve -- true").code == 0
+    yield lambda script: lab.root("bastion", 'cd /home/eve && runuser -u eve -- sh -c "$1"', script)
+    lab.root("bastion", "userdel --remove eve")
 
 
 def split(url: str) -> tuple[str, str]:
@@ -70,31 +98,56 @@ def status(url: str, *, token: str = "", opener: urllib.request.OpenerDirector |
         return error.code
 
 
-def test_the_token_is_in_no_process_no_journal_and_no_file_but_its_own(
-    provisioned: Lab, connect: Callable[[str], dict[str, Any]], looker: Looker
-) -> None:
-    inventory = str(provisioned.inventory)
-    runs = [
-        provisioned.nbfleet("up", "-i", inventory, ACCOUNT, "-vvv", "--diff", "-e", "survey_trust=false"),
-        provisioned.nbfleet("restart", ACCOUNT),
-        provisioned.nbfleet("status", ACCOUNT),
-        provisioned.nbfleet("logs", ACCOUNT),
+def test_from_the_first_provision_to_removal_the_token_is_nowhere_but_in_its_file(lab: Lab, looker: Looker) -> None:
+    lab.bare("node12", "finn")
+    inventory = str(lab.inventory)
+    loud = ("-vvv", "--diff")
+    runs = [lab.nbfleet("up", "-i", inventory, WATCHED, *loud)]
+    first, looker.files = looker.files, {}
+    opened = lab.nbfleet("connect", WATCHED, "--background", "--no-browser", "--json")
+    assert opened.code == 0, opened.out
+    _, token = split(str(opened.answer["data"]["url"]))
+    runs += [
+        lab.nbfleet("up", "-i", inventory, WATCHED, *loud, "-e", "survey_trust=false"),
+        lab.nbfleet("restart", WATCHED),
+        lab.nbfleet("status", WATCHED),
+        lab.nbfleet("logs", WATCHED),
+        lab.nbfleet("upgrade", "-i", inventory, WATCHED, *loud),
         # A task that fails prints what it was given.
-        provisioned.nbfleet("up", "-i", inventory, ACCOUNT, "-vvv", "-e", "jupyter_service_base_url=wrong"),
+        lab.nbfleet("up", "-i", inventory, WATCHED, "-vvv", "-e", "jupyter_service_base_url=wrong"),
     ]
-    assert [run.code for run in runs] == [0, 0, 0, 0, 5], [run.err[-500:] for run in runs]
-    _, token = split(str(connect(ACCOUNT)["url"]))
+    seen, looker.seen = looker.seen, set()
+    places = "/home /root /run /tmp /var/log /var/tmp /dev/shm"
+    kept = lab.root("node12", "stat -c %a /home/finn/.config/nbfleet/token").out.strip()
+    found = {name: holding(lab, name, token, places) for name in ("node12", "bastion")}
+    looker.seen = set()  # these searches had it in their arguments
+    runs.append(lab.nbfleet("remove", "-i", inventory, WATCHED, "--yes", *loud))
     looker.enough.set()
     looker.join(30)
+    assert [run.code for run in runs] == [0, 0, 0, 0, 0, 0, 5, 0], [run.err[-500:] for run in runs]
     assert looker.rounds > 20
-    assert not [seen for seen in looker.seen if token.encode() in seen]
+    assert not [words for words in seen | looker.seen if token.encode() in words]
     assert not [run for run in runs if token in run.out + run.err]
-    places = "/home /root /run /tmp /var/log /var/tmp /dev/shm"
-    for machine in ("node12", "bastion"):
-        found = provisioned.root(machine, f"grep -rlF --exclude-dir=miniconda3 {token} {places} 2>/dev/null || :")
-        assert found.out.split() == (["/home/robert/.config/nbfleet/token"] if machine == "node12" else [])
-        assert token not in provisioned.root(machine, "journalctl --no-pager").out
-    assert provisioned.root("node12", "stat -c %a /home/robert/.config/nbfleet/token").out.strip() == "600"
+    assert found == {"node12": ["/home/finn/.config/nbfleet/token"], "bastion": []}
+    assert kept == "600"
+    assert holding(lab, "node12", token, places) == []
+    # On this computer: what is remembered of accounts and forwards, shells' histories, temporary files.
+    own = [
+        str(lab.directory),
+        *(f"/{folder}" for folder in SHARED_FOLDERS),
+        *(str(path) for path in Path.home().glob(".*_history")),
+    ]
+    assert lab.run("grep", "-rlF", "--devices=skip", token, *own).out == ""
+    # What lay where everybody may write was for the account alone, and had another name each time.
+    assert not [path for path, mode in {**first, **looker.files}.items() if mode & 0o077]
+    assert not set(first) & set(looker.files)
+
+
+def holding(lab: Lab, machine: str, token: str, places: str) -> list[str]:
+    """Return the files of a machine that hold the token, and its journal if that does."""
+    files = lab.root(machine, f"grep -rlF --devices=skip --exclude-dir=miniconda3 {token} {places} 2>/dev/null || :")
+    journal = ["the journal"] if token in lab.root(machine, "journalctl --no-pager").out else []
+    return files.out.split() + journal
 
 
 @pytest.mark.parametrize(
@@ -111,6 +164,13 @@ def test_the_token_is_in_no_process_no_journal_and_no_file_but_its_own(
         "curl -s --unix-socket /run/user/1000/nbfleet/jupyter.sock http://localhost/api",
         "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus systemctl --user stop nbfleet-jupyter.service",
         "loginctl disable-linger robert",
+        "machinectl shell robert@.host /bin/true",
+        "su robert -c true </dev/null",
+        "crontab -u robert -l",
+        "echo mine >>/home/robert/.bashrc",
+        "echo mine >/home/robert/miniconda3/envs/jupyter/bin/mine",
+        "for server in $(pgrep -u robert); do head -c 1 /proc/$server/mem && exit 0; done; exit 1",
+        "for server in $(pgrep -u robert); do kill -TERM $server && exit 0; done; exit 1",
     ],
 )
 def test_another_user_of_the_machine_gets_nowhere(provisioned: Lab, attempt: str) -> None:
@@ -118,13 +178,47 @@ def test_another_user_of_the_machine_gets_nowhere(provisioned: Lab, attempt: str
     assert provisioned.on(STRANGER, f"sh -c '{attempt}'").code != 0
 
 
-def test_no_kernel_or_server_listens_where_other_users_reach_it(provisioned: Lab) -> None:
-    uid = provisioned.on(ACCOUNT, "id -u").out.split()[-1]
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "ssh -o BatchMode=yes -o StrictHostKeyChecking=no robert@{node} true",
+        "for there in $(pgrep -u bianca); do cat /proc/$there/environ && exit 0; done; exit 1",
+        "for there in $(pgrep -u bianca); do head -c 1 /proc/$there/mem && exit 0; done; exit 1",
+        "for there in $(pgrep -u bianca); do kill -TERM $there && exit 0; done; exit 1",
+        "ls /home/bianca/.ssh",
+        "ls -d /tmp/ssh-*",  # no agent of hers comes along
+        "ls /tmp/nbfleet-*",
+        'python3 -c "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3)"',
+        "curl -s --max-time 5 http://{node}:8888/api",
+    ],
+)
+def test_another_user_of_the_bastion_gets_nowhere(
+    provisioned: Lab, connect: Callable[[str], dict[str, Any]], eve: Callable[[str], Run], attempt: str
+) -> None:
+    connect(ACCOUNT)
+    assert provisioned.root("bastion", "pgrep -u bianca").code == 0
+    assert eve(attempt.replace("{node}", provisioned.address("node12"))).code != 0
+
+
+def test_nothing_listens_on_the_bastion_for_a_forward(
+    provisioned: Lab, connect: Callable[[str], dict[str, Any]]
+) -> None:
+    connect(ACCOUNT)
+    assert listening(provisioned, "bastion", "bianca") == []
+
+
+def listening(lab: Lab, machine: str, user: str) -> list[list[str]]:
+    """Return the rows of the tables of TCP sockets for those on which a user listens."""
+    uid = lab.root(machine, f"id -u {user}").out.strip()
     # Column 8 of these tables is the owner; 0A is "listening".
-    table = provisioned.root("node12", "cat /proc/net/tcp /proc/net/tcp6").out
+    table = lab.root(machine, "cat /proc/net/tcp /proc/net/tcp6").out
     rows = [line.split() for line in table.splitlines() if ":" in line]
     assert rows
-    assert not [row for row in rows if row[3] == "0A" and row[7] == uid]
+    return [row for row in rows if row[3] == "0A" and row[7] == uid]
+
+
+def test_no_kernel_or_server_listens_where_other_users_reach_it(provisioned: Lab) -> None:
+    assert listening(provisioned, "node12", "robert") == []
 
 
 def test_a_foreign_page_is_refused(connect: Callable[[str], dict[str, Any]]) -> None:

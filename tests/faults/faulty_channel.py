@@ -1,6 +1,7 @@
 """Serves /srv/channel as the channel's own server does, but for the fault that stands in a file; runs on that machine.
 
-Usage: faulty_channel.py PORT FAULT_FILE, the file holding `FAULT PATTERN`: what happens to paths that match.
+Usage: faulty_channel.py PORT FAULT_FILE, the file holding `FAULT PATTERN`: what happens to paths that match. What
+stalls makes FAULT_FILE.stalled, and goes on as soon as the fault is another one.
 """
 
 from __future__ import annotations
@@ -36,17 +37,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif fault == "half":  # breaks off in the middle
             self.answer(200, data[: len(data) // 2], size=len(data))
         else:
-            self.answer(200, data[: len(data) // 2], size=len(data), end=False)
+            self.answer(200, data[: len(data) // 2], size=len(data))
+            Path(f"{sys.argv[2]}.stalled").touch()
+            while Path(sys.argv[2]).read_text().startswith(fault):
+                time.sleep(0.1)
+            self.wfile.write(data[len(data) // 2 :])
 
-    def answer(self, status: int, data: bytes, *, size: int | None = None, end: bool = True) -> None:
-        """Send an answer; without an end it stalls for as long as anybody listens."""
+    def answer(self, status: int, data: bytes, *, size: int | None = None) -> None:
+        """Send an answer, which may be shorter than it says."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) if size is None else size))
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()
-        if not end:
-            time.sleep(3600)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is given
         """Stay silent."""

@@ -56,6 +56,11 @@ class Notebook:
         for kernel in self.kernels():
             self.ask("DELETE", f"api/kernels/{kernel}")
 
+    def send(self, kernel: str, code: str) -> None:
+        """Give a kernel code, and do not wait for what comes of it."""
+        with self._channel(kernel, 60) as websocket:
+            websocket.send(json.dumps(_request(uuid.uuid4().hex, code)))
+
     def run(self, kernel: str, code: str, *, limit: float = 90) -> str:
         """Run code in a kernel and return what it printed.
 
@@ -63,19 +68,10 @@ class Notebook:
             AssertionError: It did not come to an end in time.
         """
         message = uuid.uuid4().hex
-        header = {"msg_id": message, "session": uuid.uuid4().hex, "username": "", "version": "5.3"}
-        request = {
-            "header": {**header, "msg_type": "execute_request"},
-            "parent_header": {},
-            "metadata": {},
-            "content": {"code": code, "silent": False, "store_history": False, "allow_stdin": False},
-            "channel": "shell",
-            "buffers": [],
-        }
         printed, ends = "", {"execute_reply", "idle"}
         deadline = time.monotonic() + limit
-        with _Websocket(f"{self.base}api/kernels/{kernel}/channels", self._token, limit=limit) as websocket:
-            websocket.send(json.dumps(request))
+        with self._channel(kernel, limit) as websocket:
+            websocket.send(json.dumps(_request(message, code)))
             while ends:
                 assert time.monotonic() < deadline, f"the kernel did not answer within {limit} s"
                 said = json.loads(websocket.receive())
@@ -86,6 +82,21 @@ class Notebook:
                 printed += "\n".join(content["traceback"]) if kind == "error" else ""
                 ends -= {kind, content.get("execution_state", "")}
         return printed.strip()
+
+    def _channel(self, kernel: str, limit: float) -> _Websocket:
+        return _Websocket(f"{self.base}api/kernels/{kernel}/channels", self._token, limit=limit)
+
+
+def _request(message: str, code: str) -> dict[str, Any]:
+    header = {"msg_id": message, "session": uuid.uuid4().hex, "username": "", "version": "5.3"}
+    return {
+        "header": {**header, "msg_type": "execute_request"},
+        "parent_header": {},
+        "metadata": {},
+        "content": {"code": code, "silent": False, "store_history": False, "allow_stdin": False},
+        "channel": "shell",
+        "buffers": [],
+    }
 
 
 class _Websocket:

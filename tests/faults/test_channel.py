@@ -31,7 +31,11 @@ class Channel:
 
     def does(self, fault: str, pattern: str) -> None:
         """Let something happen to every path that matches."""
-        assert self._lab.root("channel", f"echo '{fault} {pattern}' >{FAULT}").code == 0
+        assert self._lab.root("channel", f"rm -f {FAULT}.stalled; echo '{fault} {pattern}' >{FAULT}").code == 0
+
+    def stalled(self) -> bool:
+        """Tell whether something stalls."""
+        return self._lab.root("channel", f"test -e {FAULT}.stalled").code == 0
 
     @property
     def words(self) -> list[str]:
@@ -105,3 +109,19 @@ def test_a_package_that_is_none_is_not_installed(account: Account, channel: Chan
         account.shell("rm -rf miniconda3/pkgs/bash_kernel-*")
     account.recovers()
     assert account.lost(before) == []
+
+
+def test_a_conda_of_the_person_s_own_is_not_disturbed_and_does_not_disturb(bare: Account, channel: Channel) -> None:
+    done = bare.site("--tags", "miniconda,conda_config")
+    assert done.code == 0, done.out
+    before = bare.home()
+    channel.does("stalls", "webcolors-.*conda$")
+    own = f"CONDA_CHANNEL_ALIAS={channel.url} miniconda3/bin/conda create -y -n mine webcolors"
+    bare.shell(f"({own}; echo $? >.own) </dev/null >/dev/null 2>&1 &")
+    wait_for("the person's conda to be in the middle of it", channel.stalled)
+    bare.recovers()
+    assert bare.shell("cat .own 2>/dev/null || echo goes on") == "goes on"
+    channel.does("none", "")
+    wait_for("the person's conda", lambda: bare.shell("cat .own 2>/dev/null || :") == "0")
+    assert bare.shell("ls miniconda3/envs/mine/conda-meta | grep -c ^webcolors-") == "1"
+    assert bare.lost(before) == []

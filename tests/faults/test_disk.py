@@ -1,7 +1,9 @@
-"""A disk that is full, out of inodes or read-only, at each stage; the home is on a small file system of its own."""
+"""A disk that is full, out of inodes, read-only or over quota, at each stage; the home is on one of its own."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,15 @@ FILLER = "filler"
 TRY = ("-e", "miniconda_minimum_free_mb=1")  # the user knows better than the check before the download
 
 
+MOVE_IN = 'home=/home/$1; chown "$1:" /mnt/small && cp -a "$home/." /mnt/small/ && mount --move /mnt/small "$home"'
+
+
+def move_out(account: Account) -> None:
+    """Give the home back to the machine's disk."""
+    account.make_bare()
+    account.root('cd / && umount -l "/home/$1"', account.user)
+
+
 class Disk:
     """The file system of an account's home."""
 
@@ -25,19 +36,14 @@ class Disk:
 
     def mount(self, megabytes: int) -> None:
         """Put the home on a file system of its own."""
-        self.account.root(
-            'home=/home/$1; mkdir -p /mnt/small && mount -t tmpfs -o "size=$2m,mode=0750" tmpfs /mnt/small\n'
-            'chown "$1:" /mnt/small && cp -a "$home/." /mnt/small/ && mount --move /mnt/small "$home"',
-            self.account.user,
-            str(megabytes),
-        )
+        make = 'mkdir -p /mnt/small && mount -t tmpfs -o "size=$2m,mode=0750" tmpfs /mnt/small'
+        self.account.root(f"{make}\n{MOVE_IN}", self.account.user, str(megabytes))
 
     def unmount(self) -> None:
         """Give the home back to the machine's disk."""
         self.remount("rw")
         self.leave(None)
-        self.account.make_bare()
-        self.account.root('cd / && umount -l "/home/$1"', self.account.user)
+        move_out(self.account)
 
     def remount(self, options: str) -> None:
         """Change what the file system allows."""
@@ -55,6 +61,63 @@ class Disk:
     def used(self, kind: str) -> int:
         """Return how many kilobytes (-k) or inodes (-i) are used."""
         return int(self.account.root(f"df -P {kind} . | awk 'NR == 2 {{ print $3 }}'"))
+
+
+class Quota:
+    """A home on a large file system of which it may have a part: a subvolume of a btrfs, as this kernel knows it."""
+
+    def __init__(self, account: Account, folder: Path) -> None:
+        self.account = account
+        self._volume = folder / "volume"  # the same file system, on this computer
+        self._image = folder / "image"
+
+    def mount(self) -> None:
+        """Make the file system and put the home on it."""
+        with self._image.open("wb") as image:
+            image.truncate(4 << 30)
+        self._volume.mkdir()
+        self._run("mkfs.btrfs", "-q", str(self._image))
+        self._run("mount", "-o", "loop", str(self._image), str(self._volume))
+        self._run("btrfs", "quota", "enable", str(self._volume))
+        self._run("btrfs", "subvolume", "create", str(self._volume / "home"))
+        device = self._run("findmnt", "-n", "-o", "SOURCE", str(self._volume)).partition("[")[0]
+        number = device.removeprefix("/dev/loop")
+        # A container may neither make the device nor open it; whoever comes in from outside may.
+        pid = self._run("podman", "inspect", "-f", "{{.State.Pid}}", self.account.lab.container(self.account.machine))
+        make = f"mknod /dev/small b 7 {number} && mkdir -p /mnt/small"
+        mount = "mount -t btrfs -o subvol=home /dev/small /mnt/small && chmod 0750 /mnt/small"
+        self._run("nsenter", "-t", pid, "-m", "sh", "-c", f"{make} && {mount}; rm /dev/small")
+        self.account.root(MOVE_IN, self.account.user)
+
+    def unmount(self) -> None:
+        """Give the home back to the machine's disk."""
+        self.allow(None)
+        move_out(self.account)
+        self._run("umount", str(self._volume))
+
+    def allow(self, more: int | None) -> None:
+        """Let the home grow by so many megabytes and no further; None: as it likes."""
+        volume, home = str(self._volume), str(self._volume / "home")
+        self._run("btrfs", "filesystem", "sync", volume)
+        used = int(self._run("btrfs", "qgroup", "show", "--raw", "-f", home).split()[-2])
+        # Told of the home itself, a used up quota would leave no room for its own change.
+        group = f"0/{self._run('btrfs', 'inspect-internal', 'rootid', home)}"
+        self._run("btrfs", "qgroup", "limit", "none" if more is None else str(used + (more << 20)), group, volume)
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def quota(bare: Account, tmp_path: Path) -> Iterator[Quota]:
+    if "btrfs" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no btrfs")
+    made = Quota(bare, tmp_path)
+    made.mount()
+    yield made
+    made.unmount()
 
 
 @pytest.fixture
@@ -100,5 +163,31 @@ def test_whatever_is_full_is_said_and_room_is_all_that_the_next_run_needs(bare: 
     told(bare.up(), name, "make room", code=5)
     assert bare.root("cat .bashrc") == bashrc
     disk.leave(None)
+    bare.recovers()
+    assert bare.lost(before) == []
+
+
+def test_a_quota_that_is_used_up_is_said_and_room_is_all_that_the_next_run_needs(bare: Account, quota: Quota) -> None:
+    before = bare.home()
+    for more in (3, 60):  # during the download, and while the installer unpacks
+        quota.allow(more)
+        told(bare.up(), bare.name, "quota", code=5)
+        quota.allow(None)
+        assert bare.lost(before) == []
+    # Conda has its room, and Jupyter's packages have none.
+    done = bare.site("--tags", "miniconda")
+    assert done.code == 0, done.out
+    quota.allow(20)
+    told(bare.up(), bare.name, "quota", code=5)
+    quota.allow(None)
+    bare.recovers()
+    assert bare.lost(before) == []
+    # A running Jupyter, and no room for the files that have to be put right.
+    bare.shell("sed -i '/nbfleet/d' .bashrc && echo '# mine' >>.config/nbfleet/server_config.py")
+    bashrc = bare.root("cat .bashrc")
+    quota.allow(0)
+    told(bare.up(), bare.name, "quota", code=5)
+    assert bare.root("cat .bashrc") == bashrc
+    quota.allow(None)
     bare.recovers()
     assert bare.lost(before) == []

@@ -11,15 +11,40 @@ import yaml
 from tests.faults.scene import Account
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.machines import Lab
 
 GOOD, FULL, REFUSING, CHANGED, DEAD = "robert-node12", "zoe-node12", "tim-node12", "robert-node13", "ida-gone"
+CROWD = """
+for number in $(seq "$1"); do
+  useradd --create-home "crowd$number" && usermod --password '*' "crowd$number"
+  cp -a ~robert/.ssh "/home/crowd$number/" && chown -R "crowd$number:" "/home/crowd$number/.ssh"
+done
+"""
+GONE = """
+for number in $(seq "$1"); do
+  loginctl disable-linger "crowd$number"; loginctl terminate-user "crowd$number"
+done
+deadline=$(($(date +%s) + 60))
+while pgrep -u "$(seq -s , -f crowd%g "$1")" >/dev/null && [ "$(date +%s)" -lt "$deadline" ]; do sleep 0.2; done
+for number in $(seq "$1"); do userdel --remove "crowd$number" 2>/dev/null; done
+"""
+
+
+@pytest.fixture(params=[0, pytest.param(15, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
+def crowd(lab: Lab, request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Users more on a machine, with the same key."""
+    count = str(request.param)
+    made = lab.root("node12", CROWD, count)
+    assert made.code == 0, made.err
+    yield [f"crowd{number + 1}" for number in range(request.param)]
+    lab.root("node12", GONE, count)
 
 
 @pytest.fixture
-def inventory(lab: Lab, tmp_path: Path) -> Path:
+def inventory(lab: Lab, crowd: list[str], tmp_path: Path) -> Path:
     """The lab's inventory with a machine more, which is not there, and another key known for one that is."""
     told = yaml.safe_load(lab.inventory.read_text())
     accounts = told["accounts"]
@@ -33,6 +58,7 @@ def inventory(lab: Lab, tmp_path: Path) -> Path:
     (tmp_path / "ssh_config").write_text(config)
     common = accounts["vars"]["ansible_ssh_common_args"].replace(str(lab.ssh_config), str(tmp_path / "ssh_config"))
     accounts["vars"]["ansible_ssh_common_args"] = common
+    accounts["children"]["node12"]["hosts"] |= {f"{user}-node12": {"ansible_user": user} for user in crowd}
     # An address of the bastion's own network that nobody has.
     gone = ".".join([*node12.split(".")[:3], str(int(node12.split(".")[3]) + 20)])
     accounts["children"]["gone"] = {"vars": {"ansible_host": gone}, "hosts": {DEAD: {"ansible_user": "ida"}}}
@@ -41,14 +67,17 @@ def inventory(lab: Lab, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_others_are_done_and_each_bad_one_is_named_with_its_reason(provisioned: Lab, inventory: Path) -> None:
+def test_the_others_are_done_and_each_bad_one_is_named_with_its_reason(
+    provisioned: Lab, crowd: list[str], inventory: Path
+) -> None:
     full, refusing = Account(provisioned, FULL), Account(provisioned, REFUSING)
     full.make_bare()
     before = full.home()
     full.root("mkdir miniconda3 && mount -t tmpfs -o size=20m,mode=0755,uid=$(id -u zoe) tmpfs miniconda3")
     refusing.root("mv .ssh/authorized_keys .ssh/none")
     try:
-        names = [GOOD, FULL, REFUSING, CHANGED, DEAD]
+        good = [GOOD, *(f"{user}-node12" for user in crowd)]
+        names = [*good, FULL, REFUSING, CHANGED, DEAD]
         with provisioned.apart() as lab:
             done = lab.nbfleet("up", "-i", str(inventory), *names, "--json")
             shown = lab.nbfleet("up", "-i", str(inventory), *names)
@@ -58,7 +87,7 @@ def test_the_others_are_done_and_each_bad_one_is_named_with_its_reason(provision
     assert done.code == shown.code == 7, done.out + done.err
     assert "Traceback" not in done.out + done.err + shown.out + shown.err
     told = {account["name"]: account for account in done.answer["data"]["accounts"]}
-    assert told[GOOD]["state"] == "done"
+    assert {told[name]["state"] for name in good} == {"done"}, told
     reasons = {FULL: "MB are free", REFUSING: "does not accept the key", CHANGED: "another host key", DEAD: ""}
     for name, words in reasons.items():
         assert told[name]["state"] in ("failed", "unreachable"), told[name]

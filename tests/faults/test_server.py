@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from tests.faults.scene import told, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.faults.notebook import Notebook
     from tests.faults.scene import Account
@@ -40,16 +44,105 @@ def test_a_killed_server_comes_back_at_the_same_address(account: Account, notebo
     assert account.lost(before) == []
 
 
-def test_a_kernel_that_is_killed_as_for_want_of_memory_takes_nothing_with_it(
+@contextlib.contextmanager
+def little_memory(account: Account) -> Iterator[int]:
+    """Leave the account's machine about 300 MB more than it uses, for as long as the block lasts; gives all its MB."""
+    used = account.root("awk '/^VmRSS/ { n += $2 } END { print int(n / 1024) }' /proc/[0-9]*/status")
+    everything = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
+
+    def allow(megabytes: int) -> None:
+        limits = [f"--memory={megabytes}m", f"--memory-swap={megabytes}m"]
+        done = account.lab.run("podman", "--runtime", "runc", "update", *limits, account.lab.container(account.machine))
+        assert done.code == 0, done.err
+
+    allow(int(used) + 300)
+    try:
+        yield int(used) + 300
+    finally:
+        allow(everything)
+
+
+def test_a_kernel_that_takes_all_memory_is_ended_and_takes_nothing_with_it(
     account: Account, notebook: Notebook
 ) -> None:
     lives, dies = notebook.start_kernel(), notebook.start_kernel()
     notebook.run(lives, "x = 42")
     process, pid = server(account), notebook.run(dies, "import os; x = 43; print(os.getpid())")
-    account.root(f"kill -KILL {pid}")
+    with little_memory(account) as megabytes:
+        notebook.send(dies, f"hoard = bytearray({megabytes} << 20)")
+        wait_for("the kernel's end", lambda: account.root(f"ls -d /proc/{pid} 2>/dev/null || :") == "")
     assert notebook.run(lives, "print(x)") == "42"
     wait_for("the kernel to be started anew", lambda: notebook.run(dies, "print('x' in globals())") == "False")
     assert server(account) == process
+
+
+def test_logging_out_everywhere_ends_nothing(account: Account) -> None:
+    notebook = account.notebook()
+    kernel = notebook.start_kernel()
+    notebook.run(kernel, "x = 42")
+    process = server(account)
+    account.lab.prepared(account.machine, "log_out.sh", account.user)
+    assert server(account) == process
+    # The forward was a login, too, and comes back of itself.
+    wait_for("the forward", notebook.answers)
+    assert notebook.run(kernel, "print(x)") == "42"
+    notebook.end_kernels()
+
+
+@pytest.fixture
+def clock(account: Account, tmp_path: Path) -> Iterator[Callable[[int], None]]:
+    """Give Jupyter a clock of its own, which can be put forward and back under it by seconds."""
+    library, offset, folder = ".clock.so", ".clock", f".config/systemd/user/{UNIT}.d"
+    source = Path(__file__).parent / "clock.c"
+    made = account.lab.run("tcc", "-shared", "-nostdinc", "-nostdlib", "-o", str(tmp_path / "clock.so"), str(source))
+    assert made.code == 0, made.err
+
+    def jump(seconds: int) -> None:
+        account.shell(f"echo {seconds} >{offset}")
+
+    jump(0)
+    account.shell(f"""
+echo {base64.b64encode((tmp_path / "clock.so").read_bytes()).decode()} | base64 -d >{library}
+mkdir {folder}
+printf '[Service]\\nEnvironment=%s\\n' "LD_PRELOAD=$PWD/{library} CLOCK_OFFSET=$PWD/{offset}" >{folder}/clock.conf
+systemctl --user daemon-reload
+""")
+    yield jump
+    account.shell(f"rm -r {folder} {library} {offset}; systemctl --user daemon-reload")
+    restarted = account.nbfleet("restart")
+    assert restarted.code == 0, restarted.out
+
+
+def test_a_clock_that_jumps_ends_nothing(account: Account, clock: Callable[[int], None]) -> None:
+    restarted = account.nbfleet("restart")
+    assert restarted.code == 0, restarted.out
+    notebook = account.notebook()
+    kernel = notebook.start_kernel()
+    notebook.run(kernel, "import time; x = 42")
+    process = server(account)
+    for days in (400, -400):
+        clock(days * 86400)
+        assert notebook.run(kernel, f"print(x, round((time.time() - {time.time()}) / 86400))") == f"42 {days}"
+        account.nbfleet("disconnect")
+        notebook = account.notebook()
+        assert notebook.kernels() == [kernel]
+    assert server(account) == process
+
+
+def test_a_taken_socket_is_said_and_the_way_back_is_a_plain_run(account: Account) -> None:
+    before = account.home()
+    taken = "import socket, sys, time; s = socket.socket(1); s.bind(sys.argv[1]); s.listen(); time.sleep(600)"
+    other = account.shell(f"""
+systemctl --user stop {UNIT}
+cd "$XDG_RUNTIME_DIR" && mkdir -p -m 0700 nbfleet
+python3 -c '{taken}' nbfleet/jupyter.sock </dev/null >/dev/null 2>&1 & echo $!
+""")
+    try:
+        told(account.up(), account.name, "another program listens at /run/user/", "/nbfleet/jupyter.sock", code=5)
+    finally:
+        account.root(f"kill {other}")
+    account.recovers()
+    assert account.lost(before) == []
 
 
 def test_a_token_file_that_is_none_keeps_the_server_shut(account: Account, notebook: Notebook) -> None:

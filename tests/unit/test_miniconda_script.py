@@ -353,7 +353,7 @@ def test_a_failing_installer_is_told_and_the_next_run_continues(account: Account
 def test_a_disk_that_becomes_full_is_named(account: Account) -> None:
     account.halt_at("payload.full")
     status, sentence = account.run()
-    assert (status, "became full during the installation" in sentence) == ("refused", True)
+    assert (status, "became full or went over quota during the installation" in sentence) == ("refused", True)
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,5 @@ def test_the_reason_of_a_failure_is_its_last_error() -> None:
     gate = "Jupyter could not read its configuration"
     assert keeper.telling([gate, *journal[3:]]) == gate
     assert keeper.telling(["one", "two"]) == "two"
+    socket = "[W 2026-11-23 16:23:15.534 ServerApp] The socket /run/user/1/nbfleet/jupyter.sock is already in use."
+    assert keeper.telling([socket, *journal]).startswith("another program listens at /run/user/1/nbfleet/jupyter.sock;")

@@ -339,7 +339,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if answer["rc"]:
             why = " ".join(str(answer["stderr"]).split())[-200:] or f"status {answer['rc']}"
             if re.search("No space left|quota exceeded", why):
-                raise AnsibleActionFail(f"The disk of {there} is full; free some space and run again.")
+                raise AnsibleActionFail(f"The disk of {there} is full or over quota; free some space and run again.")
             raise AnsibleActionFail(f"{there} could not be sent ({why}); free some space there, and run again.")
 
     # Packages from the controller.

@@ -10,6 +10,7 @@ of its start, as its number may belong to another one by now.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -76,7 +77,8 @@ class Session:
     def private(self) -> str:
         """Make the runtime folder; returns what is wrong with it."""
         try:
-            self.run.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.run.mkdir(mode=0o700)
             found = self.run.lstat()
         except OSError as error:
             return f"{self.run} cannot be made ({error.strerror})"

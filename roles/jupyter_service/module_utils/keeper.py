@@ -40,7 +40,13 @@ def telling(log: Sequence[str]) -> str:
         match[1] for line in lines if (match := re.search(r"(?:^|\] )([\w.]*(?:Error|ERROR|Exception): .*)", line))
     ]
     gates = [line for line in lines if re.match(r"Jupyter (?:could|did|answers) |the token file ", line)]
-    return (errors or gates or lines or [""])[-1][:300].rstrip(".")
+    # Jupyter's own last word for it is that no port is available.
+    taken = [
+        f"another program listens at {match[1]}; end that one"
+        for line in lines
+        if (match := re.search(r"The socket (\S+) is already in use", line))
+    ]
+    return (taken or errors or gates or lines or [""])[-1][:300].rstrip(".")
 
 
 def call(*argv: str, environ: Mapping[str, str], seconds: float = 60, text: str | None = None) -> tuple[int, str, str]:

@@ -289,7 +289,7 @@ download() {
                 hint="it wants a user and a password; give them in miniconda_proxy if it is the proxy that asks, in ~/.netrc of the account otherwise"
                 ;;
             *certificate*) hint="set miniconda_ca_bundle to the certificates of your network" ;;
-            *space\ left* | *quota\ exceeded* | *[Ww]rit*) hint="free some space and run again" ;;
+            *space\ left* | *quota\ exceeded* | *[Ww]rit*) hint="look whether the disk is full or over quota, free some space and run again" ;;
             *) hint="check miniconda_version, miniconda_base_url (a mirror) and miniconda_proxy" ;;
         esac
         refuse "$URL could not be downloaded (${fetch_error:-no reason given}); $hint"
@@ -328,7 +328,7 @@ run_installer() {
     if [ $status -eq 0 ]; then return 0; fi
     rm -f "$WORK/$FILE"
     if grep -aq 'No space left on device\|Disk quota exceeded\|Not enough free disk space' "$WORK/log"; then
-        refuse "the disk of $PREFIX became full during the installation; free some space and run again, it continues (output: $WORK/log)"
+        refuse "the disk of $PREFIX became full or went over quota during the installation; free some space and run again, it continues (output: $WORK/log)"
     fi
     reason=$(grep -a 'ERROR\|Error' "$WORK/log" | grep -av 'ERROR REPORT' | tail -n 1)
     [ -n "$reason" ] || reason=$(grep -av '^ *$' "$WORK/log" | tail -n 1)
