@@ -48,3 +48,16 @@ def open_and_see(lab: Lab, account: str) -> None:
     with urllib.request.urlopen(asked, timeout=60) as reply:  # noqa: S310
         assert json.load(reply)["name"] == "python3"
     assert token not in lab.nbfleet("logs", account, "-n", "500").out
+
+
+def kernel_variables(lab: Lab, account: str) -> dict[str, str]:
+    """Start a kernel of an account whose Jupyter listens on its socket, and return the variables that it got."""
+    paths = "cat .config/nbfleet/token; echo; ls /run/user/$(id -u)/nbfleet/jupyter.sock"
+    token, socket = lab.said(account, paths).split()
+    ask = f"curl -s --unix-socket {socket} -H 'Authorization: token {token}'"
+    answer = lab.said(account, f"{ask} -X POST http://localhost/{account}/api/kernels; echo")
+    kernel = json.loads(answer.splitlines()[0])["id"]
+    # In brackets, so that pgrep does not find the shell that calls it.
+    process = f"$(pgrep -u $(id -u) -nf 'kernel-[{kernel[0]}]{kernel[1:]}')"
+    lines = lab.said(account, f"tr '\\0' '\\n' </proc/{process}/environ").splitlines()
+    return dict(line.partition("=")[::2] for line in lines)

@@ -94,28 +94,6 @@ def test_status_tells_that_the_server_answers(provisioned: Lab) -> None:
     assert (account["state"], account["answers"]) == ("active", True)
 
 
-def test_the_journal_has_no_token(provisioned: Lab, connect: Callable[[str], dict[str, Any]]) -> None:
-    token = str(connect(NODE)["url"]).partition("token=")[2]
-    assert len(token) == 64
-    done = provisioned.nbfleet("logs", NODE, "-n", "500")
-    assert done.code == 0, done.err
-    assert "Jupyter Server" in done.out
-    assert token not in done.out
-
-
-def test_neither_ansible_nor_the_driver_s_state_ever_shows_the_token(
-    provisioned: Lab, connect: Callable[[str], dict[str, Any]]
-) -> None:
-    token = str(connect(NODE)["url"]).partition("token=")[2]
-    shown = provisioned.playbook("site", "--limit", NODE, "--diff", "-vvv", "-e", "survey_trust=false")
-    assert shown.code == 0, shown.out[-4000:]
-    assert "Keep the token" in shown.out
-    assert token not in shown.out + shown.err
-    for file in provisioned.directory.rglob("*"):
-        if file.is_file():
-            assert token.encode() not in file.read_bytes(), file
-
-
 def test_the_forward_answers_its_owner_alone(connect: Callable[[str], dict[str, Any]]) -> None:
     answer = connect(NODE)
     url, _, token = str(answer["url"]).partition("?token=")

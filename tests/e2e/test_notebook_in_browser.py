@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accounts import wait_for
 from notebook_page import Terminal, edit_text, open_tree, run_cell
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from tests.conftest import CHROMIUM
+from tests.machines import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.machines import Lab
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +31,33 @@ def test_the_page_opens_logged_in_and_the_address_keeps_no_token(context: Browse
     tree = open_tree(context, url)
     tree.page.wait_for_url(re.compile(r"/tree$"))
     assert "token" not in tree.page.url
+
+
+def test_the_browser_that_the_driver_opens_remembers_no_token(
+    provisioned: Lab, browser: Browser, url: str, tmp_path: Path
+) -> None:
+    opener, asked, profile = tmp_path / "browser", tmp_path / "asked", tmp_path / "profile"
+    opener.write_text(f'#!/bin/sh\necho "$1" >{asked}\n')
+    opener.chmod(0o700)
+    person = browser.browser_type.launch_persistent_context(profile, executable_path="/usr/bin/chromium", args=CHROMIUM)
+    page = person.new_page()
+    # The driver waits until its page has been read, and takes it away.
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "nbfleet", "connect", "robert-node12", "--background"],
+        cwd=ROOT,
+        env={**provisioned.environment, "BROWSER": f"{opener} %s"},
+    )
+    wait_for("the driver to open a browser", lambda: asked.exists() and asked.read_text().endswith("\n"))
+    page.goto(asked.read_text().strip())
+    assert driver.wait(60) == 0
+    page.wait_for_url(re.compile(r"/tree\??$"))
+    expect(page.get_by_role("menuitem", name="New", exact=True)).to_be_visible()
+    person.close()
+    kept = [path for path in profile.rglob("*") if path.is_file()]
+    assert b"/robert-node12/tree" in (profile / "Default" / "History").read_bytes()
+    token = url.partition("?token=")[2].encode()
+    assert len(token) == 64
+    assert not [path for path in kept if token in path.read_bytes()]
 
 
 def test_without_the_token_the_page_asks_for_it(context: BrowserContext, url: str) -> None:

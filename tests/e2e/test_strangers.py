@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.cookiejar
-import stat
-import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from looker import SHARED_FOLDERS, Looker
 
 from tests.machines import ROOT
 
@@ -23,41 +21,6 @@ if TYPE_CHECKING:
 ACCOUNT = "robert-node12"
 STRANGER = "zoe-node12"  # another user of the same machine
 WATCHED = "finn-node12"  # from its first provision to its removal
-SHARED_FOLDERS = ("tmp", "var/tmp", "dev/shm")
-
-
-class Looker(threading.Thread):
-    """Looks what others could see, again and again: processes, and what lies in the folders that all may write to.
-
-    The processes are those of this computer: the lab's machines run on it, too.
-
-    Args:
-        root: The machine's root folder.
-        uid: The user there whose files count.
-    """
-
-    def __init__(self, root: Path, uid: int) -> None:
-        super().__init__(daemon=True)
-        self.seen: set[bytes] = set()  # arguments and environments
-        self.files: dict[str, int] = {}  # in those folders, with their modes
-        self.rounds = 0
-        self.enough = threading.Event()
-        self._root, self._uid = root, uid
-
-    def run(self) -> None:
-        """Look until told that it is enough; processes and files come and go meanwhile."""
-        while not self.enough.wait(0.02):
-            self.rounds += 1
-            for process in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError):
-                        self.seen.add((process / name).read_bytes())
-            for folder in SHARED_FOLDERS:
-                for path in (self._root / folder).glob("*"):
-                    with contextlib.suppress(OSError):
-                        found = path.lstat()
-                        if found.st_uid == self._uid:
-                            self.files[str(path.relative_to(self._root))] = stat.S_IMODE(found.st_mode)
 
 
 @pytest.fixture
@@ -66,7 +29,7 @@ def looker(lab: Lab) -> Iterator[Looker]:
     looker = Looker(Path("/proc", pid, "root"), int(lab.root("node12", "id -u finn").out))
     looker.start()
     yield looker
-    looker.enough.set()
+    looker.end()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +71,7 @@ def test_from_the_first_provision_to_removal_the_token_is_nowhere_but_in_its_fil
     assert opened.code == 0, opened.out
     _, token = split(str(opened.answer["data"]["url"]))
     runs += [
-        lab.nbfleet("up", "-i", inventory, WATCHED, *loud, "-e", "survey_trust=false"),
+        lab.playbook("site", "--limit", WATCHED, *loud, "-e", "survey_trust=false"),
         lab.nbfleet("restart", WATCHED),
         lab.nbfleet("status", WATCHED),
         lab.nbfleet("logs", WATCHED),
@@ -116,17 +79,17 @@ def test_from_the_first_provision_to_removal_the_token_is_nowhere_but_in_its_fil
         # A task that fails prints what it was given.
         lab.nbfleet("up", "-i", inventory, WATCHED, "-vvv", "-e", "jupyter_service_base_url=wrong"),
     ]
-    seen, looker.seen = looker.seen, set()
+    seen, looker.arguments = looker.arguments, set()
     places = "/home /root /run /tmp /var/log /var/tmp /dev/shm"
     kept = lab.root("node12", "stat -c %a /home/finn/.config/nbfleet/token").out.strip()
     found = {name: holding(lab, name, token, places) for name in ("node12", "bastion")}
-    looker.seen = set()  # these searches had it in their arguments
+    looker.arguments = set()  # these searches had it there
     runs.append(lab.nbfleet("remove", "-i", inventory, WATCHED, "--yes", *loud))
-    looker.enough.set()
-    looker.join(30)
+    looker.end()
     assert [run.code for run in runs] == [0, 0, 0, 0, 0, 0, 5, 0], [run.err[-500:] for run in runs]
-    assert looker.rounds > 20
-    assert not [words for words in seen | looker.seen if token.encode() in words]
+    assert "Keep the token" in runs[1].out
+    assert "Jupyter Server" in runs[4].out
+    assert not [words for words in seen | looker.arguments | looker.environments if token.encode() in words]
     assert not [run for run in runs if token in run.out + run.err]
     assert found == {"node12": ["/home/finn/.config/nbfleet/token"], "bastion": []}
     assert kept == "600"

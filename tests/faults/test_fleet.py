@@ -22,8 +22,10 @@ for number in $(seq "$1"); do
   useradd --create-home "crowd$number" && usermod --password '*' "crowd$number"
   cp -a ~robert/.ssh "/home/crowd$number/" && chown -R "crowd$number:" "/home/crowd$number/.ssh"
 done
+echo 'AllowUsers crowd*' >/etc/ssh/sshd_config.d/crowd.conf && systemctl reload ssh
 """
 GONE = """
+rm /etc/ssh/sshd_config.d/crowd.conf && systemctl reload ssh
 for number in $(seq "$1"); do
   loginctl disable-linger "crowd$number"; loginctl terminate-user "crowd$number"
 done

@@ -252,7 +252,9 @@ fetch() {
     esac
     fetch_status=$?
     [ $fetch_status -ne 0 ] || return 0
-    fetch_error=$(grep -v '^ *$' "$WORK/said" | tail -n 1 | sed 's|://[^/@ ]*@|://***@|g')
+    # What is wrong with certificates curl explains at length; in its first line it says what it is.
+    fetch_error=$(grep '^curl: ([0-9]*) ' "$WORK/said" || grep -v '^ *$' "$WORK/said")
+    fetch_error=$(echo "$fetch_error" | tail -n 1 | sed 's|://[^/@ ]*@|://***@|g')
     # On a full disk nothing is said, either: curl ends with 23 then, wget with 3.
     case "$fetch_status$fetch_error" in 23 | 3) fetch_error="it could not be written" ;; esac
     case "$code $fetch_error" in
