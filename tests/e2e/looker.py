@@ -6,6 +6,10 @@ import contextlib
 import stat
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.machines import Lab
 
 SHARED_FOLDERS = ("tmp", "var/tmp", "dev/shm")
 
@@ -16,23 +20,27 @@ class Looker(threading.Thread):
     The processes are those of this computer: the lab's machines run on it, too.
 
     Args:
-        root: The root folder of the machine whose files count; None: of none.
-        uid: The user there whose files count.
+        lab: The lab, where files count.
+        machine: Where they count.
+        users: Whose files count there.
     """
 
-    def __init__(self, root: Path | None = None, uid: int = 0) -> None:
+    def __init__(self, lab: Lab | None = None, machine: str = "", *users: str) -> None:
         super().__init__(daemon=True)
         self.arguments: set[bytes] = set()
         self.environments: set[bytes] = set()
         self.files: dict[str, int] = {}  # in those folders, with their modes
         self.rounds = 0
         self._enough = threading.Event()
-        self._folders = [root / name for name in SHARED_FOLDERS] if root else []
-        self._uid = uid
+        self._folders, self._uids = list[Path](), list[int]()
+        if lab:
+            pid = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container(machine)).out.strip()
+            self._folders = [Path("/proc", pid, "root", name) for name in SHARED_FOLDERS]
+            self._uids = [int(lab.root(machine, f"id -u {user}").out) for user in users]
 
     def run(self) -> None:
         """Look; processes and files come and go meanwhile."""
-        while not self._enough.wait(0.02):
+        while not self._enough.wait(0.03):
             self.rounds += 1
             for process in Path("/proc").glob("[0-9]*"):
                 for name, seen in (("cmdline", self.arguments), ("environ", self.environments)):
@@ -42,7 +50,7 @@ class Looker(threading.Thread):
                 for path in folder.glob("*"):
                     with contextlib.suppress(OSError):
                         found = path.lstat()
-                        if found.st_uid == self._uid:
+                        if found.st_uid in self._uids:
                             self.files[str(path)] = stat.S_IMODE(found.st_mode)
 
     def end(self) -> None:

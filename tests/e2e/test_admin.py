@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from looker import Looker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,24 +35,6 @@ def things(lab: Lab, user: str) -> dict[str, list[str]]:
     }
 
 
-class Watch(threading.Thread):
-    """Notes what users of the machine have in its temporary folders, and its mode, until it is enough."""
-
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(daemon=True)
-        self.lab, self.enough = lab, threading.Event()
-        self.seen: set[str] = set()
-
-    def run(self) -> None:
-        """Look again and again."""
-        owners = " -o ".join(f"-user {user}" for user in ("ada", "max", "mia"))
-        look = f"find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 \\( {owners} \\) -printf '%m %p\\n'"
-        while not self.enough.is_set():
-            self.seen |= set(
-                self.lab.root(MACHINE, f"for n in 1 2 3 4 5 6 7 8; do {look}; sleep 0.05; done").out.splitlines()
-            )
-
-
 @pytest.fixture(scope="module")
 def plain(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """The same lab for an Ansible that has no configuration of ours."""
@@ -70,12 +52,11 @@ def made(plain: Lab) -> Iterator[tuple[Lab, dict[str, Any]]]:
     told: dict[str, Any] = {"bare": things(plain, "mia")}
     told["foretold"] = plain.playbook("site", "--limit", MAX, "--check")
     told["after foretelling"] = things(plain, "max")
-    watch = Watch(plain)
-    watch.start()
+    looker = Looker(plain, MACHINE, "ada", "max", "mia")
+    looker.start()
     told["made"] = plain.playbook("site", "--limit", BOTH)
-    watch.enough.set()
-    watch.join(30)
-    told["temporary"] = watch.seen
+    looker.end()
+    told["temporary"] = looker.files
     told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), MAX, MIA, "--json")
     yield plain, told
     plain.nbfleet("disconnect", MAX, MIA)
@@ -101,8 +82,8 @@ def test_both_accounts_of_a_machine_are_made_in_one_run(made: tuple[Lab, dict[st
 
 def test_nothing_in_a_temporary_folder_was_open_to_others_or_is_left(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, told = made
-    assert any("ansible_" in line for line in told["temporary"]), "the watch saw nothing at all"
-    assert [line for line in told["temporary"] if not line.split()[0].endswith("00")] == []
+    assert any("ansible_" in path for path in told["temporary"]), "the looker saw nothing at all"
+    assert [path for path, mode in told["temporary"].items() if mode & 0o077] == []
     assert lab.root(MACHINE, "find /tmp /var/tmp -mindepth 1 \\( -user max -o -user mia -o -user ada \\)").out == ""
 
 
@@ -203,6 +184,28 @@ def test_an_admin_who_may_not_is_told_so(plain: Lab) -> None:
     done = plain.playbook("site", "--limit", MAX, "-e", "ansible_user=robert")
     assert done.code == 2
     assert "sudo asks robert for a password before robert may become max" in " ".join(done.out.split())
+    assert "changed=0" in done.out
+
+
+def test_an_admin_who_has_to_give_a_password_gives_it_to_ansible(
+    made: tuple[Lab, dict[str, Any]], tmp_path: Path
+) -> None:
+    lab, _ = made
+    password = tmp_path / "password"
+    password.write_text("geheim\n")
+    rule = "/etc/sudoers.d/lab"
+    asked = lab.root(
+        MACHINE, f"mv {rule} /root/rule; echo 'ada ALL=(ALL) ALL' >{rule}; echo ada:geheim-47.11 | chpasswd"
+    )
+    assert asked.code == 0, asked.err
+    try:
+        refused = lab.playbook("site", "--limit", MAX)
+        done = lab.playbook("site", "--limit", MAX, "-e", "survey_trust=false", "--become-password-file", str(password))
+    finally:
+        lab.root(MACHINE, f"mv /root/rule {rule}; usermod --password '*' ada")
+    assert refused.code == 2
+    assert "sudo asks ada for a password before ada may become max; give it with" in " ".join(refused.out.split())
+    assert done.code == 0, done.out[-4000:]
     assert "changed=0" in done.out
 
 

@@ -198,6 +198,19 @@ class TestWithoutLingering:
         log_out(forbidden, "node12", "leo")
         assert server(forbidden, "node12", "leo") == before != ""
 
+    def test_screen_keeps_it_where_there_is_no_tmux(self, forbidden: Lab) -> None:
+        forbidden.root("node12", "mv /usr/bin/tmux /root/tmux")
+        try:
+            done = forbidden.nbfleet("restart", FORBIDDEN)
+            assert done.code == 0, done.err
+            assert forbidden.root("node12", "pgrep -u leo -f '^SCREEN .*nbfleet-jupyter'").code == 0
+            before = server(forbidden, "node12", "leo")
+            log_out(forbidden, "node12", "leo")
+            assert server(forbidden, "node12", "leo") == before != ""
+        finally:
+            forbidden.root("node12", "mv /root/tmux /usr/bin/tmux")
+        assert "changed=0" in forbidden.playbook("site", "--limit", FORBIDDEN, "-e", "survey_trust=false").out
+
     def test_it_stays_with_its_keeper_when_a_better_one_can_be_had(self, forbidden: Lab) -> None:
         before = server(forbidden, "node12", "leo")
         forbidden.root("node12", "sed -i 's/\"leo\", //' /etc/polkit-1/rules.d/10-lab.rules; systemctl restart polkit")

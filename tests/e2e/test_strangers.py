@@ -25,8 +25,7 @@ WATCHED = "finn-node12"  # from its first provision to its removal
 
 @pytest.fixture
 def looker(lab: Lab) -> Iterator[Looker]:
-    pid = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container("node12")).out.strip()
-    looker = Looker(Path("/proc", pid, "root"), int(lab.root("node12", "id -u finn").out))
+    looker = Looker(lab, "node12", "finn")
     looker.start()
     yield looker
     looker.end()
