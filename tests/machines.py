@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -134,6 +135,18 @@ class Lab:
         done = self.root(machine, (ROOT / "molecule" / "shared" / "files" / script).read_text(), user)
         assert done.code == 0, done.out + done.err
         return done.out
+
+
+def wait_for(what: str, true: Callable[[], object], *, seconds: float = 120) -> None:
+    """Wait until something is true.
+
+    Raises:
+        AssertionError: It was not, in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.machines import Lab
 
 
@@ -27,14 +24,6 @@ def told(lab: Lab, account: str) -> dict[str, Any]:
     (found,) = done.answer["data"]["accounts"]
     assert isinstance(found, dict)
     return found
-
-
-def wait_for(what: str, said: Callable[[], bool], seconds: float = 90) -> None:
-    """Poll until something is so."""
-    deadline = time.monotonic() + seconds
-    while not said():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.5)
 
 
 def open_and_see(lab: Lab, account: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from looker import Looker
+
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,7 +216,5 @@ def test_removal_of_one_leaves_the_other_alone(made: tuple[Lab, dict[str, Any]])
     assert done.code == 0, done.err
     assert things(lab, "mia") == told["bare"]
     assert lab.root(MACHINE, "test -e /var/lib/systemd/linger/mia").code != 0
-    deadline = time.monotonic() + 30
-    while lab.root(MACHINE, "pgrep -u mia").code == 0:
-        assert time.monotonic() < deadline, "processes of mia are still there"
+    wait_for("the processes of mia to end", lambda: lab.root(MACHINE, "pgrep -u mia").code, seconds=30)
     assert "changed=0" in lab.playbook("site", "--limit", MAX).out

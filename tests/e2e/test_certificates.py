@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from accounts import kernel_variables, wait_for
+from accounts import kernel_variables
+
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

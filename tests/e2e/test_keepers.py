@@ -6,7 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import open_and_see, told, up, wait_for
+from accounts import open_and_see, told, up
+
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,6 +262,22 @@ class TestBySystemUnit:
         finally:
             sudoer.on(SUDOER, f"rm {place}; test ! -e {place}.kept || mv {place}.kept {place}")
             sudoer.root("node12", "rm /root/secret.env")
+
+    def test_what_the_account_says_gets_no_line_of_its_own_into_root_s_unit(self, sudoer: Lab) -> None:
+        marker, unit = "miniconda3/envs/jupyter/conda-meta/nbfleet", "/etc/systemd/system/nbfleet-jupyter-*.service"
+        before = sudoer.root("node12", f"cat {unit}").out
+        line = r"0\\n[Service]\\nExecStartPost=+/bin/touch /root/planted\\n#"
+        alter = f'cd ~sam && cp -p {marker} .kept && sed -i \'s|"revision": "|&\'"$1"\'|\' {marker}'
+        put = sudoer.root("node12", alter, line)
+        assert put.code == 0, put.err
+        try:
+            refused = sudoer.playbook("site", "--limit", SUDOER, "-e", "jupyter_service_root=true survey_trust=false")
+        finally:
+            sudoer.root("node12", f"cd ~sam; mv .kept {marker}")
+        assert refused.code == 2, refused.out
+        assert "for its user, home and packages, which no unit can hold" in " ".join(refused.out.split())
+        assert sudoer.root("node12", f"cat {unit}").out == before
+        assert sudoer.root("node12", "test -e /root/planted").code != 0
 
     @pytest.mark.full
     def test_a_second_run_changes_nothing_and_an_altered_unit_is_repaired(self, sudoer: Lab) -> None:

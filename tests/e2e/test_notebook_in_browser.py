@@ -8,12 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from accounts import wait_for
 from notebook_page import Terminal, edit_text, open_tree, run_cell
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.conftest import CHROMIUM
-from tests.machines import ROOT
+from tests.machines import ROOT, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

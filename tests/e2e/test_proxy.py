@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,7 @@ import yaml
 from accounts import kernel_variables
 from looker import Looker
 
-from tests.machines import only_way
+from tests.machines import only_way, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +50,8 @@ def proxy(lab: Lab) -> Iterator[str]:
     )
     assert started.code == 0, started.err
     address = f"{lab.address('bastion')}:{PORT}"
-    deadline = time.monotonic() + 20
-    while lab.root("node12", f"curl -s -o /dev/null http://{address}/").code != 0:
-        assert time.monotonic() < deadline, "the proxy does not answer"
-        time.sleep(0.1)
+    ask = f"curl -s -o /dev/null http://{address}/"
+    wait_for("the proxy", lambda: lab.root("node12", ask).code == 0, seconds=20)
     with only_way(lab, "node12", "bastion"):
         yield address
     lab.root("bastion", stop)

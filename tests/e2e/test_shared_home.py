@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import told, wait_for
+from accounts import told
 
 from tests.faults.notebook import Notebook
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.machines import ROOT, only_way
+from tests.machines import ROOT, only_way, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +77,7 @@ def bundle(provisioned: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("packages/*/*")):
-        assert time.monotonic() < deadline, "no package came"
-        time.sleep(0.01)
+    wait_for("a package", lambda: list(folder.glob("packages/*/*")))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait(20)
     done = alone(provisioned, folder).nbfleet(*gather(provisioned, folder))

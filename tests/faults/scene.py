@@ -6,7 +6,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from tests.faults.notebook import Notebook
 from tests.machines import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.machines import Lab, Run
 
@@ -32,18 +31,6 @@ conda="-name .ansible -o -name .ssh -o -name .cache -o -name .conda -o -name min
 find . -mindepth 1 \( $conda \) -prune -o -printf '%P\t%y %m %u %l \n'
 find . \( $conda \) -prune -o -type f -exec sha256sum {} +
 """
-
-
-def wait_for(what: str, true: Callable[[], object], *, seconds: float = 120) -> None:
-    """Wait until something is true.
-
-    Raises:
-        AssertionError: It was not, in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.1)
 
 
 @dataclass(frozen=True)

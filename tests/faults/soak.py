@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import Account, wait_for
+from tests.faults.scene import Account
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from tests.faults.notebook import Notebook

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.faults.scene import told, wait_for
+from tests.faults.scene import told
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.notebook import Notebook
-from tests.faults.scene import silence, wait_for
+from tests.faults.scene import silence
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scene import told, wait_for
+from tests.faults.scene import told
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
