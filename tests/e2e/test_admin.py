@@ -192,20 +192,21 @@ def test_an_admin_who_has_to_give_a_password_gives_it_to_ansible(
     made: tuple[Lab, dict[str, Any]], tmp_path: Path
 ) -> None:
     lab, _ = made
-    password = tmp_path / "password"
+    password, wrong = tmp_path / "password", tmp_path / "wrong"
     password.write_text("geheim\n")
+    wrong.write_text("verkehrt\n")
     rule = "/etc/sudoers.d/lab"
-    asked = lab.root(
-        MACHINE, f"mv {rule} /root/rule; echo 'ada ALL=(ALL) ALL' >{rule}; echo ada:geheim-47.11 | chpasswd"
-    )
+    asked = lab.root(MACHINE, f"mv {rule} /root/rule; echo 'ada ALL=(ALL) ALL' >{rule}; echo ada:geheim | chpasswd")
     assert asked.code == 0, asked.err
     try:
         refused = lab.playbook("site", "--limit", MAX)
+        corrected = lab.playbook("site", "--limit", MAX, "--become-password-file", str(wrong))
         done = lab.playbook("site", "--limit", MAX, "-e", "survey_trust=false", "--become-password-file", str(password))
     finally:
         lab.root(MACHINE, f"mv /root/rule {rule}; usermod --password '*' ada")
-    assert refused.code == 2
+    assert refused.code == corrected.code == 2
     assert "sudo asks ada for a password before ada may become max; give it with" in " ".join(refused.out.split())
+    assert "sudo does not accept the password that it was given for ada" in " ".join(corrected.out.split())
     assert done.code == 0, done.out[-4000:]
     assert "changed=0" in done.out
 

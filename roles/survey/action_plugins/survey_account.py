@@ -69,6 +69,10 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         user, who = str(self.get_become_option("become_user")), self._get_remote_user() or "the login"
         if missing:
             why = f"there is no user {user} on this machine; correct ansible_become_user."
+        elif "Incorrect" in said:
+            why = (
+                f"{self._connection.become.name} does not accept the password that it was given for {who}; correct it."
+            )
         elif "password" in said:
             why = (
                 f"{self._connection.become.name} asks {who} for a password before {who} may become {user}; "
