@@ -75,6 +75,19 @@ class Lab:
         """Run the driver."""
         return self.run(sys.executable, "-m", "nbfleet", *words, limit=limit)
 
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the driver in a session of its own, with some variables more, and return the process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "nbfleet", *words],
+            cwd=ROOT,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def spot(self, user: str, machine: str, *, jump: str | None = None) -> list[str]:
         """Return the words that name an account on the spot, without the inventory."""
         accounts = yaml.safe_load(self.inventory.read_text())["accounts"]
@@ -122,6 +135,10 @@ class Lab:
         """Return podman's name of a machine."""
         return str(self.machine(machine)["container"])
 
+    def pid(self, machine: str) -> str:
+        """Return the number that a machine's first process has on this computer."""
+        return self.run("podman", "inspect", "--format", "{{.State.Pid}}", self.container(machine)).out.strip()
+
     def root(self, machine: str, script: str, *words: str) -> Run:
         """Run a POSIX sh script as root inside a machine, past SSH; the words are its $1 and so on."""
         return self.run("podman", "exec", self.container(machine), "sh", "-c", script, "sh", *words)
@@ -152,7 +169,7 @@ def wait_for(what: str, true: Callable[[], object], *, seconds: float = 120) -> 
 @contextlib.contextmanager
 def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:
     """Drop every packet that a machine sends to or gets from others than one, for as long as the block lasts."""
-    process = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container(machine)).out.strip()
+    process = lab.pid(machine)
     rules = [
         [chain, "!", side, lab.address(other), "!", interface, "lo", "-j", "DROP"]
         for chain, side, interface in (("OUTPUT", "-d", "-o"), ("INPUT", "-s", "-i"))

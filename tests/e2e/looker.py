@@ -34,8 +34,7 @@ class Looker(threading.Thread):
         self._enough = threading.Event()
         self._folders, self._uids = list[Path](), list[int]()
         if lab:
-            pid = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", lab.container(machine)).out.strip()
-            self._folders = [Path("/proc", pid, "root", name) for name in SHARED_FOLDERS]
+            self._folders = [Path("/proc", lab.pid(machine), "root", name) for name in SHARED_FOLDERS]
             self._uids = [int(lab.root(machine, f"id -u {user}").out) for user in users]
 
     def run(self) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +10,7 @@ from notebook_page import Terminal, edit_text, open_tree, run_cell
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.conftest import CHROMIUM
-from tests.machines import ROOT, wait_for
+from tests.machines import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +39,7 @@ def test_the_browser_that_the_driver_opens_remembers_no_token(
     person = browser.browser_type.launch_persistent_context(profile, executable_path="/usr/bin/chromium", args=CHROMIUM)
     page = person.new_page()
     # The driver waits until its page has been read, and takes it away.
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "nbfleet", "connect", "robert-node12", "--background"],
-        cwd=ROOT,
-        env={**provisioned.environment, "BROWSER": f"{opener} %s"},
-    )
+    driver = provisioned.start("connect", "robert-node12", "--background", BROWSER=f"{opener} %s")
     wait_for("the driver to open a browser", lambda: asked.exists() and asked.read_text().endswith("\n"))
     page.goto(asked.read_text().strip())
     assert driver.wait(60) == 0

@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.machines import ROOT, only_way, wait_for
+from tests.machines import only_way, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,17 +68,10 @@ def test_an_installer_from_an_address_of_its_own_is_noted_by_its_own_name(bare: 
 def bundle(provisioned: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle for the account, whose lock another account has made, in spite of a first try that was killed."""
     folder = tmp_path_factory.mktemp("bundle") / "folder"
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "nbfleet", *gather(provisioned, folder)],
-        cwd=ROOT,
-        env=provisioned.environment | {"XDG_CACHE_HOME": str(folder.parent)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    killed = alone(provisioned, folder).start(*gather(provisioned, folder))
     wait_for("a package", lambda: list(folder.glob("packages/*/*")))
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait(20)
+    killed.communicate(timeout=20)
     done = alone(provisioned, folder).nbfleet(*gather(provisioned, folder))
     assert done.code == 0, done.out + done.err
     return folder

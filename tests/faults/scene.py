@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.notebook import Notebook
-from tests.machines import ROOT
+from tests.machines import Run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
-    from tests.machines import Lab, Run
+    from tests.machines import Lab
 
 # What a person has in a home; none of it is nbfleet's.
 THINGS = """
@@ -108,18 +107,7 @@ class Account:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin to provision it by the driver, in a session of its own, and return the process."""
-        command = [sys.executable, "-m", "nbfleet", "up", "-i", str(self.lab.inventory), self.name, "--json", *words]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self.lab.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            start_new_session=True,
-        )
+        return self.lab.start("up", "-i", str(self.lab.inventory), self.name, "--json", *words)
 
     def connect(self, *words: str) -> dict[str, Any]:
         """Open a forward in the background and return what the driver says of it."""
@@ -158,8 +146,6 @@ def told(run: Run, name: str, *parts: str, code: int) -> None:
 
 def finished(process: subprocess.Popen[str], *, limit: float = 400) -> Run:
     """Wait for a run that was started, and return what it left behind."""
-    from tests.machines import Run
-
     out, err = process.communicate(timeout=limit)
     return Run(process.returncode, out, err)
 
@@ -168,9 +154,7 @@ def finished(process: subprocess.Popen[str], *, limit: float = 400) -> Run:
 def silence(lab: Lab) -> Iterator[None]:
     """Drop every packet between this computer and the bastion, without a word, for as long as the block lasts."""
     plan = json.loads((lab.directory / "lab.json").read_text())
-    bastion = next(machine for machine in plan["machines"] if machine["role"] == "bastion")
-    pid = lab.run("podman", "inspect", "--format", "{{.State.Pid}}", bastion["container"]).out.strip()
-    route = ["nsenter", "--target", pid, "--net", "ip", "route"]
+    route = ["nsenter", "--target", lab.pid("bastion"), "--net", "ip", "route"]
     hole = ["blackhole", f"{plan['networks']['outer']['gateway']}/32"]
     assert lab.run(*route, "add", *hole).code == 0
     try:

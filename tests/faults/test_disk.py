@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ class Quota:
         device = self._run("findmnt", "-n", "-o", "SOURCE", str(self._volume)).partition("[")[0]
         number = device.removeprefix("/dev/loop")
         # A container may neither make the device nor open it; whoever comes in from outside may.
-        pid = self._run("podman", "inspect", "-f", "{{.State.Pid}}", self.account.lab.container(self.account.machine))
+        pid = self.account.lab.pid(self.account.machine)
         make = f"mknod /dev/small b 7 {number} && mkdir -p /mnt/small"
         mount = "mount -t btrfs -o subvol=home /dev/small /mnt/small && chmod 0750 /mnt/small"
         self._run("nsenter", "-t", pid, "-m", "sh", "-c", f"{make} && {mount}; rm /dev/small")
@@ -105,9 +104,9 @@ class Quota:
         self._run("btrfs", "qgroup", "limit", "none" if more is None else str(used + (more << 20)), group, volume)
 
     def _run(self, *command: str) -> str:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        done = self.account.lab.run(*command, limit=60)
+        assert done.code == 0, done.err
+        return done.out.strip()
 
 
 @pytest.fixture

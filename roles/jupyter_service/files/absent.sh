@@ -59,8 +59,10 @@ if [ -n "$found" ]; then
       systemctl --user daemon-reload
       systemctl --user reset-failed "$UNIT"
     fi
-    rm -rf "$STATE/__pycache__"
-    rmdir "$STATE"
+    for file; do
+      case $file in *.py) rm -f "$STATE/__pycache__/$(basename "$file" .py)".*.pyc ;; esac
+    done
+    rmdir "$STATE/__pycache__" "$STATE"
   fi
 fi
 echo 'nbfleet: done'
