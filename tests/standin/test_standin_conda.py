@@ -325,26 +325,41 @@ class TestRun:
         assert conda("run", "--no-capture-output", "-p", env, "cat", given="hello").out == "hello"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_linking_takes_the_new_environment_back(
-    conda: Conda, tmp_path: Path, number: signal.Signals
-) -> None:
-    env = tmp_path / "env"
+def _interrupt(conda: Conda, number: signal.Signals, begun: Path, *words: str | Path) -> None:
+    """Run conda, and send it a signal as soon as a path is there."""
     child = subprocess.Popen(
-        [conda.prefix / "bin" / "conda", "create", "-y", "-p", env, *FORGE, "python"],
+        [conda.prefix / "bin" / "conda", *words],
         env={"HOME": str(conda.home), "PATH": PATH},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (env / "lib").exists() and child.poll() is None:
+    while not begun.exists() and child.poll() is None:
         assert time.monotonic() < deadline, "linking did not begin"
         time.sleep(0.002)
     os.killpg(child.pid, number)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert f"CondaSignalInterrupt: Signal interrupt {number.name}" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_linking_takes_the_new_environment_back(
+    conda: Conda, tmp_path: Path, number: signal.Signals
+) -> None:
+    env = tmp_path / "env"
+    _interrupt(conda, number, env / "lib", "create", "-y", "-p", env, *FORGE, "python")
     assert not env.exists()
     conda.create(env, "python")
+
+
+def test_a_signal_while_linking_leaves_an_environment_that_was_there_as_it_was(conda: Conda, env: Path) -> None:
+    def tree() -> set[Path]:
+        return {path for path in env.rglob("*") if "__pycache__" not in path.parts}
+
+    before = tree()
+    begun = env / "lib/python3.11/site-packages/jupyterlab"
+    _interrupt(conda, signal.SIGTERM, begun, "install", "-y", "-p", env, *FORGE, "jupyterlab")
+    assert tree() == before
 
 
 @pytest.mark.skipif(is_root(), reason="root may write everywhere; see the same test with a foreign user id below")

@@ -31,7 +31,7 @@ def _move(stage: Path, prefix: Path) -> None:
     """Move a tree over another, file by file; `conda-meta` stays behind."""
     for path in sorted(stage.rglob("*")):
         relative = path.relative_to(stage)
-        if relative.parts[0] in {"conda-meta", "CACHEDIR.TAG"}:
+        if relative.parts[0] == "conda-meta":
             continue
         place = prefix / relative
         if path.is_dir() and not path.is_symlink():

@@ -17,7 +17,7 @@ from . import __version__, packages, records
 from .errors import CondaMultiError, CondaSignalInterrupt, EmptyTupleError, PlainError, RemoveError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from .context import Context
@@ -120,6 +120,10 @@ def run_linker(job: dict[str, Any], signals: _Signals | None = None) -> str:
         if signals.caught:
             child.kill()
     out, err = child.communicate(json.dumps(job))
+    # What rattler leaves and conda does not: the mark for backup programs, and records it was writing when it ended.
+    prefix = Path(job["prefix"])
+    for trace in (prefix / "CACHEDIR.TAG", *(prefix / "conda-meta").glob("prefix_record_*")):
+        trace.unlink(missing_ok=True)
     if child.returncode == 0:
         return ""
     if child.returncode < 0 and not out.strip():
@@ -264,8 +268,6 @@ def execute(plan: Plan, context: Context, session: Session, command: list[str], 
     with _Signals() as signals:
         (plan.prefix / "conda-meta").mkdir(parents=True, exist_ok=True)
         failure = run_linker(_job(plan, folders), signals)
-        # rattler marks every environment as a cache for backup programs; conda does not.
-        (plan.prefix / "CACHEDIR.TAG").unlink(missing_ok=True)
         if not failure and not signals.caught:
             compile_new(plan.prefix, {item["name"] for item in plan.link})
             add_history(plan.prefix, plan, command)
@@ -287,6 +289,20 @@ def _set_aside(prefix: Path) -> list[Path]:
     return found
 
 
+def _linked_paths(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Where the files of an extracted package are in a prefix, the scripts that linking makes included."""
+    noarch = record.get("noarch") == "python"
+    for entry in json.loads((folder / "info" / "paths.json").read_text())["paths"]:
+        name = str(entry["_path"])
+        if noarch:
+            name = name.replace("site-packages/", "lib/python3.11/site-packages/", 1)
+            name = name.replace("python-scripts/", "bin/", 1)
+        yield name
+    if noarch:
+        for script in json.loads((folder / "info" / "link.json").read_text())["noarch"].get("entry_points", []):
+            yield f"bin/{script.partition('=')[0].strip()}"
+
+
 def _remove_half_linked(plan: Plan, folders: dict[str, str], old: list[records.Installed]) -> None:
     """Remove the files of packages that have no record: those that the linker was at when it ended."""
     kept = {name for item in old for name in item.data.get("files", [])}
@@ -294,17 +310,18 @@ def _remove_half_linked(plan: Plan, folders: dict[str, str], old: list[records.I
     for item in plan.link:
         if item["name"] in recorded:
             continue
-        for entry in json.loads((Path(folders[item["name"]]) / "info" / "paths.json").read_text())["paths"]:
-            name = str(entry["_path"])
-            if item.get("noarch") == "python":
-                name = name.replace("site-packages/", "lib/python3.11/site-packages/", 1)
-                name = name.replace("python-scripts/", "bin/", 1)
+        for name in _linked_paths(Path(folders[item["name"]]), item):
             if name in kept:
                 continue
             path = plan.prefix / name
             path.unlink(missing_ok=True)
             for folder in path.parents:
-                if folder == plan.prefix or not folder.is_dir() or any(folder.iterdir()):
+                if folder == plan.prefix:
+                    break
+                # The linker may have ended between a folder and the one in it: what is not there does not end the way.
+                if not folder.is_dir():
+                    continue
+                if any(folder.iterdir()):
                     break
                 folder.rmdir()
 
