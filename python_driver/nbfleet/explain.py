@@ -1,9 +1,15 @@
-"""What SSH's and Ansible's own words mean, in one sentence with the next step; pure."""
+"""What SSH's and Ansible's own words mean, in one sentence with the next step.
+
+It reads nothing but the known host key that ssh's words point to.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -40,8 +46,8 @@ _SSH: tuple[tuple[str, Reason], ...] = (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
         Reason(
             "host_key_changed",
-            "has another host key than the one known here",
-            "Ask who runs {where} whether its key was changed; if so, remove the old one{file} and connect again.",
+            "has another host key than the one known here{keys}",
+            "Ask who runs {where} whether that is its key now; if so, remove the old one{file} and connect again.",
         ),
     ),
     (
@@ -136,13 +142,43 @@ def ssh_reason(words: str, *, where: str) -> Reason:
     """Return what ssh's own words mean for the machine `where`."""
     for pattern, reason in _SSH:
         if re.search(pattern, words, re.IGNORECASE):
-            offending = re.search(r"Offending .*? in (\S+?):(\d+)", words)
+            offending = re.search(r"Offending .*? in (.+?):(\d+)", words)
             file = f" (line {offending[2]} of {offending[1]})" if offending else ""
             methods = re.search(r"Permission denied \((.*?)\)", words)
-            says = reason.says.format(methods=methods[1] if methods else "")
+            says = reason.says.format(methods=methods[1] if methods else "", keys=_both_keys(words, offending))
             hint = reason.hint.format(where=where, file=file, words=last_line(words))
             return Reason(reason.code, says, hint, reason.askable)
     return Reason("unreachable", f"cannot be reached ({last_line(words)})", f"Try: ssh {where}")
+
+
+def _both_keys(words: str, offending: re.Match[str] | None) -> str:
+    """Return the fingerprints of the key that a machine sent and of the one known for it, as far as they can be told.
+
+    Args:
+        words: ssh's own, which hold the sent key's fingerprint.
+        offending: File and line number of the known key in them.
+    """
+    sent = re.search(r"sent by the remote host is\s+(SHA256:[\w+/]+)", words)
+    known = known_fingerprint(Path(offending[1]), int(offending[2])) if offending else ""
+    told = [f"known: {known}"] if known else []
+    told += [f"sent: {sent[1]}"] if sent else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+def known_fingerprint(known_hosts: Path, number: int) -> str:
+    """Return a known host key's fingerprint as `ssh-keygen -l` shows it, empty when that line holds none.
+
+    Args:
+        known_hosts: A file in the format that sshd(8) describes under SSH_KNOWN_HOSTS.
+        number: The line, from 1.
+    """
+    try:
+        line = known_hosts.read_text().splitlines()[number - 1]
+        _hosts, _kind, key, *_ = re.sub(r"^@\S+\s+", "", line).split()
+        digest = hashlib.sha256(base64.b64decode(key, validate=True)).digest()
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def last_line(words: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 from nbfleet import control, process
 from nbfleet.endpoint import Reach
 from nbfleet.errors import ForwardError, SetupError, UnreachableError
-from nbfleet.explain import ssh_reason, task_reason
+from nbfleet.explain import known_fingerprint, ssh_reason, task_reason
 from nbfleet.ssh import Connection
 
 if TYPE_CHECKING:
@@ -74,19 +74,38 @@ def test_an_unknown_host_key_is_refused_and_the_hop_is_named(near: near_sshd.Nea
     assert caught.value.data == {"reason": "host_key_unknown", "askable": True}
 
 
-def test_a_changed_host_key_is_refused_with_the_line_to_remove(near: near_sshd.Near) -> None:
+def test_a_changed_host_key_is_refused_with_both_fingerprints_and_the_line_to_remove(near: near_sshd.Near) -> None:
     known = near.folder / "known_hosts"
     kept = known.read_text()
     bastion, node = kept.splitlines()
     known.write_text(f"{bastion.split()[0]} {' '.join(node.split()[1:])}\n{node}\n")
+    prints = {name: _fingerprint(near.folder / f"{name}.host.pub") for name in ("bastion", "node")}
     try:
         with pytest.raises(UnreachableError, match="another host key") as caught:
             Connection(near.reach, ask=False).open()
     finally:
         known.write_text(kept)
+    assert f"(known: {prints['node']}, sent: {prints['bastion']})" in str(caught.value)
     assert f"line 1 of {known}" in caught.value.hint
     assert caught.value.data is not None
     assert not caught.value.data["askable"]
+
+
+def _fingerprint(file: Path) -> str:
+    """Return what ssh-keygen says of the first key in a file."""
+    return process.run(["ssh-keygen", "-lf", str(file)]).out.split()[1]
+
+
+@pytest.mark.parametrize("marker", ["", "@cert-authority ", "@revoked "])
+def test_a_known_key_has_the_fingerprint_that_ssh_keygen_shows(tmp_path: Path, marker: str) -> None:
+    key = tmp_path / "key"
+    process.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(key)])
+    kind, blob, *_ = key.with_suffix(".pub").read_text().split()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"# ours\n{marker}|1|salt=|hash= {kind} {blob} a comment\ntwo words\nx ssh-rsa no+base64!\n")
+    assert known_fingerprint(known, 2) == _fingerprint(key.with_suffix(".pub"))
+    assert [known_fingerprint(known, number) for number in (1, 3, 4, 9)] == ["", "", "", ""]
+    assert not known_fingerprint(tmp_path / "none", 1)
 
 
 def test_a_refusing_bastion_and_a_refusing_node_are_told_apart(near: near_sshd.Near) -> None:
