@@ -40,31 +40,43 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("sed -i s/conda.sh/gone.sh/ .bashrc", "~/.bashrc changed"),
-        ("echo 'channels: [elsewhere]' > miniconda3/.condarc", "~/miniconda3/.condarc changed"),
-        ("echo '# mine' >> .config/systemd/user/nbfleet-jupyter.service", "nbfleet-jupyter.service changed"),
-        ("echo 'c.ServerApp.open_browser = True' >> .config/nbfleet/server_config.py", "server_config.py changed"),
-        ("chmod 644 .config/nbfleet/token", "~/.config/nbfleet/token changed"),
-        ("loginctl disable-linger", "/var/lib/systemd/linger/robert changed"),
-        ("systemctl --user stop nbfleet-jupyter.service", "the service is inactive"),
-        ("rm miniconda3/envs/jupyter/conda-meta/ipython-[0-9]*.json", "~/miniconda3/envs/jupyter changed"),
-        (
+        pytest.param("sed -i s/conda.sh/gone.sh/ .bashrc", "~/.bashrc changed", id="shell block"),
+        pytest.param(
+            "echo 'channels: [elsewhere]' > miniconda3/.condarc",
+            "~/miniconda3/.condarc changed",
+            id="condarc",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "echo '# mine' >> .config/systemd/user/nbfleet-jupyter.service",
+            "nbfleet-jupyter.service changed",
+            id="unit",
+        ),
+        pytest.param(
+            "echo 'c.ServerApp.open_browser = True' >> .config/nbfleet/server_config.py",
+            "server_config.py changed",
+            id="configuration",
+            marks=pytest.mark.full,
+        ),
+        pytest.param("chmod 644 .config/nbfleet/token", "~/.config/nbfleet/token changed", id="token's mode"),
+        pytest.param("loginctl disable-linger", "/var/lib/systemd/linger/robert changed", id="lingering"),
+        pytest.param(
+            "systemctl --user stop nbfleet-jupyter.service",
+            "the service is inactive",
+            id="service",
+        ),
+        pytest.param(
+            "rm miniconda3/envs/jupyter/conda-meta/ipython-[0-9]*.json",
+            "~/miniconda3/envs/jupyter changed",
+            id="package",
+        ),
+        pytest.param(
             "sed -i '$a # mine' miniconda3/envs/jupyter/lib/python3*/site-packages/six.py",
             "~/miniconda3/envs/jupyter changed",
+            id="file",
+            marks=pytest.mark.full,
         ),
-        ("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed"),
-    ],
-    ids=[
-        "shell block",
-        "condarc",
-        "unit",
-        "configuration",
-        "token's mode",
-        "lingering",
-        "service",
-        "package",
-        "file",
-        "conda",
+        pytest.param("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed", id="conda"),
     ],
 )
 def test_what_was_altered_is_named_repaired_and_then_left_alone(provisioned: Lab, damage: str, reason: str) -> None:
