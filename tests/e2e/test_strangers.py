@@ -24,6 +24,7 @@ STOP = (
     "busctl --user call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
     " StopUnit ss nbfleet-jupyter.service replace"
 )
+STATE = "ls /var/lib/systemd/linger; systemctl --user --machine=robert@.host show -p MainPID nbfleet-jupyter.service"
 WATCHED = "finn-node12"  # from its first provision to its removal
 
 
@@ -130,7 +131,7 @@ def holding(lab: Lab, machine: str, token: str, places: str) -> list[str]:
         "curl -s --unix-socket /run/user/1000/nbfleet/jupyter.sock http://localhost/api",
         # By busctl: systemctl asks the account's own manager when it gets nowhere with the bus it was told.
         f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus {STOP}",
-        "loginctl disable-linger robert",
+        "SYSTEMD_BUS_TIMEOUT=5 loginctl disable-linger robert",  # nobody answers polkit's question here
         "machinectl shell robert@.host /bin/true",
         "su robert -c true </dev/null",
         "crontab -u robert -l",
@@ -142,7 +143,10 @@ def holding(lab: Lab, machine: str, token: str, places: str) -> list[str]:
 )
 def test_another_user_of_the_machine_gets_nowhere(provisioned: Lab, attempt: str) -> None:
     assert provisioned.on(STRANGER, "true").code == 0
+    before = provisioned.root("node12", STATE).out
+    assert "MainPID=" in before
     assert provisioned.on(STRANGER, f"sh -c '{attempt}'").code != 0
+    assert provisioned.root("node12", STATE).out == before
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +25,36 @@ BASE = {
 }
 
 
-def asked(folder: Path, variables: dict[str, Any], **environment: str) -> str:
+def asked(variables: dict[str, Any], **environment: str) -> str:
     """Return what the lookup says in a real play, with these variables in the inventory."""
-    inventory = folder / "hosts.json"
-    inventory.write_text(json.dumps({"all": {"hosts": {"a": {**LOCAL, **variables}}}}))
+    return _asked(json.dumps(variables), tuple(environment.items()))
+
+
+@functools.cache
+def _asked(variables: str, environment: tuple[tuple[str, str], ...]) -> str:
     task = {
         "ansible.builtin.copy": {
             "content": "{{ query('survey_asked', '^jupyter_') | to_json }}",
-            "dest": str(folder / "out"),
+            "dest": "{{ inventory_dir }}/out",
         }
     }
     play = {"name": "Ask", "hosts": "all", "gather_facts": False, "tasks": [{"name": "Write", **task}]}
-    book = folder / "book.yml"
-    book.write_text(json.dumps([play]))
     settings = {
         "ANSIBLE_LOOKUP_PLUGINS": str(ROLES / "survey" / "lookup_plugins"),
         "ANSIBLE_LOCALHOST_WARNING": "False",
     }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(book)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **settings, **environment}, timeout=120)
-    return (folder / "out").read_text()
+    with tempfile.TemporaryDirectory() as name:
+        inventory, book = Path(name, "hosts.json"), Path(name, "book.yml")
+        inventory.write_text(json.dumps({"all": {"hosts": {"a": {**LOCAL, **json.loads(variables)}}}}))
+        book.write_text(json.dumps([play]))
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(book)]
+        told = {**os.environ, **settings, **dict(environment)}
+        subprocess.run(command, check=True, capture_output=True, env=told, timeout=120)
+        return Path(name, "out").read_text()
 
 
-def test_it_names_what_matches_and_all_that_stands_behind_it(tmp_path: Path) -> None:
-    names = [name for name, _ in json.loads(asked(tmp_path, BASE))]
+def test_it_names_what_matches_and_all_that_stands_behind_it() -> None:
+    names = [name for name, _ in json.loads(asked(BASE))]
     assert names == ["brand", "flavour", "jupyter_note", "jupyter_packages", "jupyter_root"]
 
 
@@ -60,16 +68,14 @@ def test_it_names_what_matches_and_all_that_stands_behind_it(tmp_path: Path) -> 
         ("survey", {"home": "/home/robert"}, False),  # known only when the account has answered
     ],
 )
-def test_another_value_counts_where_something_asked_depends_on_it(
-    tmp_path: Path, name: str, value: object, counts: bool
-) -> None:
-    assert (asked(tmp_path, BASE) != asked(tmp_path, {**BASE, name: value})) is counts
+def test_another_value_counts_where_something_asked_depends_on_it(name: str, value: object, counts: bool) -> None:
+    assert (asked(BASE) != asked({**BASE, name: value})) is counts
 
 
-def test_what_things_are_made_from_is_judged_later(tmp_path: Path) -> None:
+def test_what_things_are_made_from_is_judged_later() -> None:
     apart = {**BASE, "survey_sources": {"note": "{{ jupyter_note }}"}}
-    assert asked(tmp_path, apart, NOTE="x") == asked(tmp_path, apart, NOTE="y")
+    assert asked(apart, NOTE="x") == asked(apart, NOTE="y")
 
 
-def test_what_comes_from_outside_counts_by_what_it_says(tmp_path: Path) -> None:
-    assert asked(tmp_path, BASE, NOTE="x") != asked(tmp_path, BASE, NOTE="y")
+def test_what_comes_from_outside_counts_by_what_it_says() -> None:
+    assert asked(BASE, NOTE="x") != asked(BASE, NOTE="y")
