@@ -120,9 +120,11 @@ def run_linker(job: dict[str, Any], signals: _Signals | None = None) -> str:
         if signals.caught:
             child.kill()
     out, err = child.communicate(json.dumps(job))
-    # What rattler leaves and conda does not: the mark for backup programs, and records it was writing when it ended.
+    # What rattler leaves and conda does not: the mark for backup programs; and from when it was ended, a link that it
+    # tried whether links can be made, and records that it was writing.
     prefix = Path(job["prefix"])
-    for trace in (prefix / "CACHEDIR.TAG", *(prefix / "conda-meta").glob("prefix_record_*")):
+    left = [prefix / "CACHEDIR.TAG", *prefix.glob("symtest_*"), *(prefix / "conda-meta").glob("prefix_record_*")]
+    for trace in left:
         trace.unlink(missing_ok=True)
     if child.returncode == 0:
         return ""
