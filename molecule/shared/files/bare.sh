@@ -20,7 +20,17 @@ while pgrep -u "$uid" >/dev/null; do
   [ "$(date +%s)" -lt "$((deadline - 20))" ] || pkill -KILL -u "$uid" || true
   sleep 0.2
 done
-find "$home" -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +
+# Put aside where there is room for some more: ext4 without a journal gives the inode of a deleted file to no other one
+# for minutes, and looks at each of them again for every new file, so an installation takes up to three times as long.
+aside=/srv/emptied-homes
+mkdir -p -m 0700 "$aside"
+if [ "$(stat -c %d "$home")" = "$(stat -c %d "$aside")" ] && [ "$(df -Pm "$aside" | awk 'END { print $4 }')" -gt 20000 ]; then
+  remove="mv -t $(mktemp -d "$aside/$user-XXXXXX")"
+else
+  remove="rm -rf"
+fi
+# shellcheck disable=SC2086 # words
+find "$home" -mindepth 1 -maxdepth 1 ! -name .ssh -exec $remove {} +
 cp -a /etc/skel/. "$home/"
 chown -R "$user:$user" "$home"
 chmod 0750 "$home" # cp gave it the mode of /etc/skel
