@@ -73,12 +73,10 @@ def converge(inventory: Inventory, playbook: str, options: Options, *, watch: Wa
             hint="Copy inventory/hosts.example.yml and edit it, or name the account: nbfleet up user@host.",
         )
     with private_folder() as folder:
-        handover = folder / "endpoints"
-        handover.mkdir(mode=0o700)
         progress, stopped, code = play(
-            content.playbook(playbook), inventory, options, {"endpoint_handover_dir": str(handover)}, folder, watch
+            content.playbook(playbook), inventory, options, {"endpoint_wanted": True}, folder, watch
         )
-        endpoints = [Endpoint.from_json(json.loads(path.read_text())) for path in sorted(handover.glob("*.json"))]
+    endpoints = [Endpoint.from_json(told) for _, told in sorted(progress.handed_over.items())]
     if stopped:
         for account in progress.accounts.values():
             if account.state == "running":
@@ -151,7 +149,6 @@ def play(
             playbook=str(playbook),
             inventory=[str(path.absolute()) for path in files(inventory)],
             limit=limit(options, folder),
-            tags="all,endpoint",  # the hand-over runs only when asked for
             forks=options.forks,
             verbosity=options.verbosity or None,
             extravars=variables,

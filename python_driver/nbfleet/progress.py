@@ -56,11 +56,13 @@ class Progress:
 
     Attributes:
         accounts: By name, in the order of their first task.
+        handed_over: By the account's name, what the survey's result says of the way there (docs/json.md).
         words: The last lines that Ansible said outside of tasks.
         pid: Process number of ansible-playbook, 0 while unknown.
     """
 
     accounts: dict[str, Account] = field(default_factory=dict)
+    handed_over: dict[str, Event] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     pid: int = 0
 
@@ -78,8 +80,11 @@ class Progress:
         match kind:
             case "runner_on_start":
                 account.task, account.task_began = title(data), time.monotonic()
-            case "runner_on_ok" if (data.get("res") or {}).get("changed"):
-                account.changed += 1
+            case "runner_on_ok":
+                result = data.get("res") or {}
+                account.changed += bool(result.get("changed"))
+                if told := result.get("handover"):
+                    self.handed_over[name] = told
             case "runner_on_failed" if not data.get("ignore_errors"):
                 # Kept even if a rescue follows: the statistics at the end decide whether it counts.
                 account.reason = task_reason(data)

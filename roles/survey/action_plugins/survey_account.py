@@ -14,7 +14,8 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
     """Run `script` as the module raw would, without a Python there; then read what it says, and judge it.
 
-    `answer` is what __survey_answer reads out of its output, and `work` what __survey_judged makes of that.
+    `answer` is what __survey_answer reads out of its output, `work` what __survey_judged makes of that, and `handover`
+    what survey_handover says then: a task of its own would cost a process for every account.
     `proxy` is what the script reads from its standard input: a password in it is in no argument.
     `missing` tells whether it failed because the user to become does not exist.
 
@@ -51,8 +52,9 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         variables = {**(task_vars or {}), "__survey_reply": result}
         # Read once; every template that names it would read it again.
         variables["survey"] = self._rendered("__survey_answer", variables)
-        work = self._rendered("__survey_judged", variables)
-        return {**result, "changed": False, "answer": variables["survey"], "work": work}
+        told = {"work": "__survey_judged", "handover": "survey_handover"}
+        rendered = {key: self._rendered(name, variables) for key, name in told.items()}
+        return {**result, "changed": False, "answer": variables["survey"], **rendered}
 
     def _rendered(self, name: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever it says
         """Return what a variable says among others."""
