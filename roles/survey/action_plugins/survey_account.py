@@ -4,38 +4,113 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.template import is_trusted_as_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAMED = re.compile(r"\{\{ ([A-Za-z_]\w*(?:\.[a-z_]\w*)*) \}\}")
+_MORE = re.compile(r"\{[{%#]|[%#}]\}|\n")
+# Of the whole fleet, or the very variables once more.
+_NOT_FILLED = {"groups", "hostvars", "vars"}
+
+
+class Filler:
+    """Fills in what only names another variable, such as `{{ survey.home }}/token`, without Jinja.
+
+    Ansible compiles a template at each use, a millisecond in every account's process; two of three are of this kind.
+    What asks for more stays a template, and what an account said never was one.
+    """
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self._found: dict[str, Any] = {}
+
+    def all(self) -> dict[str, Any]:
+        """Return all variables, filled in as far as that goes."""
+        return {name: value if name in _NOT_FILLED else self.named(name) for name, value in self._variables.items()}
+
+    def named(self, name: str) -> Any:  # noqa: ANN401 - whatever it says
+        """Return what a variable says; as it is written where it is a template that needs Jinja."""
+        if name not in self._found:
+            self._found[name] = self._variables[name]  # one that names itself ends here
+            self._found[name] = self.filled(self._variables[name])
+        return self._found[name]
+
+    def filled(self, value: Any) -> Any:  # noqa: ANN401
+        """Return a value with its simple templates filled in, in lists and dictionaries, too."""
+        if isinstance(value, str):
+            return self._text(value) if "{{" in value and is_trusted_as_template(value) else value
+        if isinstance(value, dict):
+            return {key: self.filled(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.filled(inner) for inner in value]
+        return value
+
+    def _text(self, text: str) -> Any:  # noqa: ANN401
+        parts = _NAMED.split(text)
+        if any(_MORE.search(literal) for literal in parts[::2]):
+            return text
+        try:
+            values = [self._value(path) for path in parts[1::2]]
+        except LookupError:
+            return text
+        if parts[::2] == ["", ""]:
+            return values[0]
+        if not all(type(value) is int or (isinstance(value, str) and not _is_template(value)) for value in values):
+            return text
+        parts[1::2] = map(str, values)
+        return "".join(parts)
+
+    def _value(self, path: str) -> Any:  # noqa: ANN401
+        name, *keys = path.split(".")
+        value = self.named(name)
+        for key in keys:
+            if not isinstance(value, dict) or hasattr(value, key):  # to Jinja the attribute comes first
+                raise LookupError(path)
+            value = value[key]
+        return value
+
+
+def _is_template(text: str) -> bool:
+    return "{" in text and is_trusted_as_template(text)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hints
-    """Run `script` as the module raw would, without a Python there; then read what it says, and judge it.
+    """Run __survey_script as the module raw would, without a Python there; then read what it says, and judge it.
 
     `answer` is what __survey_answer reads out of its output, `work` what __survey_judged makes of that, and `handover`
     what survey_handover says then: a task of its own would cost a process for every account.
-    `proxy` is what the script reads from its standard input: a password in it is in no argument.
+    __survey_proxy is what the script reads from its standard input: a password in it is in no argument.
     `missing` tells whether it failed because the user to become does not exist.
 
     As a condition of the next task the verdict would be worked out in Ansible's main process, for one account after the
     other: 50 ms each.
     """
 
-    _VALID_ARGS = frozenset({"script", "proxy"})
+    _VALID_ARGS = frozenset()
     _supports_check_mode = True
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what raw returns, and the reasons why the account has work."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        script = base64.b64encode(str(self._task.args["script"]).encode()).decode()
+        given = {**(task_vars or {})}
+        # By what is written in the variables, which filling in changes.
+        given["__survey_asked"] = self._rendered("__survey_asked", given)
+        variables = Filler(given).all()
+        script = base64.b64encode(str(self._rendered("__survey_script", variables)).encode()).decode()
         try:
             # Read alike by every login shell; the other one leaves standard input to the script.
-            command, given = f"echo {script} | base64 -d | sh", None
-            if proxy := str(self._task.args.get("proxy") or ""):
-                command, given = f"""sh -c 'eval "$(echo {script} | base64 -d)"'""", f"{proxy}\n".encode()
-            result |= self._low_level_execute_command(command, in_data=given, executable=False)
+            command, told = f"echo {script} | base64 -d | sh", None
+            if proxy := str(self._rendered("__survey_proxy", variables) or ""):
+                command, told = f"""sh -c 'eval "$(echo {script} | base64 -d)"'""", f"{proxy}\n".encode()
+            result |= self._low_level_execute_command(command, in_data=told, executable=False)
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:  # the word for a password that is missing or wrong
@@ -49,12 +124,12 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
                 f"(it said: {said[:200] or 'nothing'}); look at its start-up files there, and for a ForceCommand."
             )
             return {**result, "failed": True, "msg": why}
-        variables = {**(task_vars or {}), "__survey_reply": result}
+        given["__survey_reply"] = result
         # Read once; every template that names it would read it again.
-        variables["survey"] = self._rendered("__survey_answer", variables)
-        told = {"work": "__survey_judged", "handover": "survey_handover"}
-        rendered = {key: self._rendered(name, variables) for key, name in told.items()}
-        return {**result, "changed": False, "answer": variables["survey"], **rendered}
+        given["survey"] = self._rendered("__survey_answer", given)
+        variables = Filler(given).all()
+        work, handover = (self._rendered(name, variables) for name in ("__survey_judged", "survey_handover"))
+        return {**result, "changed": False, "answer": given["survey"], "work": work, "handover": handover}
 
     def _rendered(self, name: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever it says
         """Return what a variable says among others."""
