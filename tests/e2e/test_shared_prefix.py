@@ -56,6 +56,13 @@ def test_it_is_root_s_and_nobody_else_can_write(shared: tuple[Lab, Run]) -> None
     assert lab.on(MIA, f"{PREFIX}/bin/conda install -y -p {PREFIX} webcolors").code != 0
 
 
+def test_what_users_cannot_write_is_compiled_for_them(shared: tuple[Lab, Run]) -> None:
+    lab, _ = shared
+    imported = lab.said(MIA, f"{PREFIX}/envs/jupyter/bin/python -v -c 'import notebook.app, ipykernel.kernelapp' 2>&1")
+    assert "code object from '/opt/" in imported
+    assert re.findall(r"code object from (/\S+\.py)$", imported, re.MULTILINE) == []
+
+
 def test_a_user_makes_environments_of_his_own(shared: tuple[Lab, Run]) -> None:
     lab, _ = shared
     done = lab.on(MIA, f"{PREFIX}/bin/conda create -y -n mine webcolors")

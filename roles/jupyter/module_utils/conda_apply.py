@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .conda_cache import HandOver, drop, holds, is_unpacked, note_urls, untrusted
+from .conda_compiled import compile_all
 from .conda_link import Linking, glibc_version, unpack, why_not
 from .conda_locks import Package, conda_platform, lock_difference, lock_packages, parse_lock
 from .conda_pack import unpack as unpack_packages
@@ -121,6 +122,8 @@ class _Work:
         if not outcome.linked_by:
             self._by_conda()
             outcome = outcome._replace(linked_by="conda")
+        if self._params["shared"]:
+            compile_all(environment.path, lock=self._lock, seconds=self._params["timeout"])
         after = self._after
         if plan.how == "explicit":
             ours |= {package.name for package in lock_packages(self._params["lock"])}

@@ -94,7 +94,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
     other: 50 ms each.
     """
 
-    _VALID_ARGS = frozenset()
+    _VALID_ARGS: frozenset[str] = frozenset()
     _supports_check_mode = True
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled Python files of an environment that its users may only read: without them every start compiles all anew."""
+
+from __future__ import annotations
+
+import contextlib
+from importlib.util import source_from_cache
+from pathlib import Path
+
+from .conda_run import run_conda
+
+
+def compile_all(environment: Path, *, lock: int, seconds: float) -> None:
+    """Compile what is not compiled yet, and remove what packages that are gone have left.
+
+    A file that is for another Python's syntax cannot be compiled, and is never imported, so the status says nothing.
+    """
+    python = environment / "bin" / "python"
+    for folder in sorted(environment.glob("lib/python3.*/site-packages")):
+        if python.exists():
+            run_conda([str(python), "-Im", "compileall", "-qq", "-j", "0", str(folder)], lock=lock, seconds=seconds)
+        for cache in list(folder.rglob("__pycache__")):
+            for file in cache.glob("*.pyc"):
+                with contextlib.suppress(ValueError):  # a name that no Python gives
+                    if not Path(source_from_cache(str(file))).exists():
+                        file.unlink()
+            with contextlib.suppress(OSError):  # they go where nothing is left in them
+                cache.rmdir()
+                cache.parent.rmdir()
