@@ -6,7 +6,7 @@ from pyinfra import host
 from pyinfra.facts.server import Command
 from pyinfra.operations import files, systemd
 
-for path, mode, copy in host.data.files:
+for path, mode, copy in host.loop(host.data.files):
     if path.endswith("/.bashrc"):
         text = Path(copy).read_text(encoding="utf-8")
         block = text.partition("# >>> nbfleet >>>\n")[2].partition("\n# <<< nbfleet <<<")[0]
@@ -15,11 +15,11 @@ for path, mode, copy in host.data.files:
         )
     else:
         files.put(src=copy, dest=path, mode=mode)
-for path in host.data.gone:
+for path in host.loop(host.data.gone):
     files.file(path=path, present=False)
-for path in host.data.there:
+for path in host.loop(host.data.there):
     files.file(path=path, present=True)
-for path, target in host.data.link:
+for path, target in host.loop(host.data.link):
     files.link(path=path, target=target)
 for path, digest in host.data.tree:
     # As the survey's: what Python writes by itself does not count.
