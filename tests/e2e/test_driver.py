@@ -45,7 +45,6 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
             "echo 'channels: [elsewhere]' > miniconda3/.condarc",
             "~/miniconda3/.condarc changed",
             id="condarc",
-            marks=pytest.mark.full,
         ),
         pytest.param(
             "echo '# mine' >> .config/systemd/user/nbfleet-jupyter.service",
@@ -56,7 +55,6 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
             "echo 'c.ServerApp.open_browser = True' >> .config/nbfleet/server_config.py",
             "server_config.py changed",
             id="configuration",
-            marks=pytest.mark.full,
         ),
         pytest.param("chmod 644 .config/nbfleet/token", "~/.config/nbfleet/token changed", id="token's mode"),
         pytest.param("loginctl disable-linger", "/var/lib/systemd/linger/robert changed", id="lingering"),
@@ -74,7 +72,6 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
             "sed -i '$a # mine' miniconda3/envs/jupyter/lib/python3*/site-packages/six.py",
             "~/miniconda3/envs/jupyter changed",
             id="file",
-            marks=pytest.mark.full,
         ),
         pytest.param("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed", id="conda"),
     ],

@@ -166,7 +166,6 @@ def test_whatever_is_full_is_said_and_room_is_all_that_the_next_run_needs(bare: 
     assert bare.lost(before) == []
 
 
-@pytest.mark.full
 def test_a_quota_that_is_used_up_is_said_and_room_is_all_that_the_next_run_needs(bare: Account, quota: Quota) -> None:
     before = bare.home()
     for more in (3, 60):  # during the download, and while the installer unpacks

@@ -35,7 +35,6 @@ def hang_up(account: Account) -> None:
     account.root(f"pkill -KILL -u {account.user} -x sshd || :")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("stage", [INSTALLER, LINKING, STARTING], ids=["installer", "packages", "start"])
 def test_ssh_that_is_cut_on_the_machine_is_told_or_overcome(bare: Account, stage: str) -> None:
     before = bare.home()
