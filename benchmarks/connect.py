@@ -35,9 +35,7 @@ DRIVER = [sys.executable, "-m", "nbfleet"]
 
 def ssh(account: Reach, script: str) -> str:
     """Run a script on the account over a connection of its own."""
-    config = ["-F", account.config] if account.config else []
-    alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
-    return measure.run(["ssh", *config, *alone, *account.options, account.host, script], seconds=60)
+    return measure.ssh(account, script, "-o", "ControlMaster=no", "-o", "ControlPath=none", seconds=60)
 
 
 def answers(url: str) -> bool:

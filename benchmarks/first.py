@@ -102,10 +102,7 @@ class Bench:
         coded = base64.b64encode(self.hands.encode()).decode()
         began = time.monotonic()
         for name in names:
-            account = self.accounts[name]
-            config = ["-F", account.config] if account.config else []
-            command = f"echo {coded} | base64 -d | bash"
-            measure.run(["ssh", *config, *account.options, account.host, command], seconds=900)
+            measure.ssh(self.accounts[name], f"echo {coded} | base64 -d | bash", seconds=900)
         return time.monotonic() - began
 
 

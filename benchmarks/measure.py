@@ -85,6 +85,12 @@ def run(words: list[str], *, environment: Mapping[str, str] | None = None, secon
     return done.stdout
 
 
+def ssh(account: Reach, script: str, *options: str, seconds: float = 300) -> str:
+    """Run a script on an account by ssh, with further options, and return what it printed."""
+    config = ["-F", account.config] if account.config else []
+    return run(["ssh", *config, *options, *account.options, account.host, script], seconds=seconds)
+
+
 def command(words: list[str], **how: Any) -> Way:  # noqa: ANN401 -- what run() takes
     """Return the way that runs a command."""
 

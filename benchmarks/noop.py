@@ -36,12 +36,9 @@ RAW, FULL = "raw ssh, all at once", "site.yml, survey_trust=false"
 
 def ssh(account: Reach, control: Path, script: str) -> str:
     """Run a script on an account over a master that stays; return what it printed."""
-    config = ["-F", account.config] if account.config else []
     shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={control}/%C", "-o", "ControlPersist=1800"]
     coded = base64.b64encode(script.encode()).decode()
-    return measure.run(
-        ["ssh", *config, *shared, *account.options, account.host, f"echo {coded} | base64 -d | sh"], seconds=300
-    )
+    return measure.ssh(account, f"echo {coded} | base64 -d | sh", *shared)
 
 
 def ask_all(accounts: dict[str, Reach], control: Path) -> None:

@@ -42,8 +42,7 @@ def main() -> None:
         for user in users:
             on(machine, EMPTY.read_text(), user)
         # Aside, as in bare.sh: what was just deleted would make new files slow.
-        aside = "/srv/emptied-homes"
-        on(machine, f"mkdir -p {aside} && if [ -e /opt/nbfleet ]; then mv /opt/nbfleet $(mktemp -d {aside}/XXXXXX); fi")
+        on(machine, "[ ! -e /opt/nbfleet ] || mv /opt/nbfleet $(mktemp -d /srv/shared-XXXXXX)")
         return provision(users[0])
 
     unit = "the first account, with the prefix"

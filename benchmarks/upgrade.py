@@ -53,15 +53,11 @@ class Bench:
         """Return the seconds of conda's own way, over a connection of its own."""
         self._made += 1
         explicit = "".join(f"{line}\n" for line in self._whole.splitlines() if not line.startswith("#"))
-        self.on(f"mkdir -p bench; printf %s {shlex.quote(explicit)} >bench/lock.txt")
+        measure.ssh(self._account, f"mkdir -p bench; printf %s {shlex.quote(explicit)} >bench/lock.txt")
         began = time.monotonic()
-        self.on(f"miniconda3/bin/conda create -q -y -p ~/bench/{self._made} --file bench/lock.txt >/dev/null")
+        create = f"miniconda3/bin/conda create -q -y -p ~/bench/{self._made} --file bench/lock.txt >/dev/null"
+        measure.ssh(self._account, create, seconds=600)
         return time.monotonic() - began
-
-    def on(self, script: str) -> None:
-        """Run a script on the account."""
-        config = ["-F", self._account.config] if self._account.config else []
-        measure.run(["ssh", *config, *self._account.options, self._account.host, script], seconds=600)
 
 
 def main() -> None:
@@ -78,7 +74,7 @@ def main() -> None:
         try:
             seconds = measure.in_turns(ways, args.rounds)
         finally:
-            bench.on("rm -rf bench")
+            measure.ssh(account, "rm -rf bench")
     measure.report("another lock", seconds, unit=CONDA, as_json=args.json, account=name)
 
 
