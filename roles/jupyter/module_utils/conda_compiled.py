@@ -19,11 +19,16 @@ def compile_all(environment: Path, *, lock: int, seconds: float) -> None:
     for folder in sorted(environment.glob("lib/python3.*/site-packages")):
         if python.exists():
             run_conda([str(python), "-Im", "compileall", "-qq", "-j", "0", str(folder)], lock=lock, seconds=seconds)
-        for cache in list(folder.rglob("__pycache__")):
-            for file in cache.glob("*.pyc"):
-                with contextlib.suppress(ValueError):  # a name that no Python gives
-                    if not Path(source_from_cache(str(file))).exists():
-                        file.unlink()
-            with contextlib.suppress(OSError):  # they go where nothing is left in them
-                cache.rmdir()
-                cache.parent.rmdir()
+        for file in list(folder.rglob("__pycache__/*.pyc")):
+            if not _has_source(file):
+                file.unlink()
+                with contextlib.suppress(OSError):  # these go where nothing is left in them
+                    file.parent.rmdir()
+                    file.parent.parent.rmdir()
+
+
+def _has_source(file: Path) -> bool:
+    try:
+        return Path(source_from_cache(str(file))).exists()
+    except ValueError:  # a name that no Python gives: not ours to judge
+        return True
