@@ -46,7 +46,7 @@ class Filler:
     def filled(self, value: Any) -> Any:  # noqa: ANN401
         """Return a value with its simple templates filled in, in lists and dictionaries, too."""
         if isinstance(value, str):
-            return self._text(value) if "{{" in value and is_trusted_as_template(value) else value
+            return self._text(value) if _is_template(value) else value
         if isinstance(value, dict):
             return {key: self.filled(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -107,10 +107,10 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no type hint
         script = base64.b64encode(str(self._rendered("__survey_script", variables)).encode()).decode()
         try:
             # Read alike by every login shell; the other one leaves standard input to the script.
-            command, told = f"echo {script} | base64 -d | sh", None
+            command, stdin = f"echo {script} | base64 -d | sh", None
             if proxy := str(self._rendered("__survey_proxy", variables) or ""):
-                command, told = f"""sh -c 'eval "$(echo {script} | base64 -d)"'""", f"{proxy}\n".encode()
-            result |= self._low_level_execute_command(command, in_data=told, executable=False)
+                command, stdin = f"""sh -c 'eval "$(echo {script} | base64 -d)"'""", f"{proxy}\n".encode()
+            result |= self._low_level_execute_command(command, in_data=stdin, executable=False)
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:  # the word for a password that is missing or wrong
