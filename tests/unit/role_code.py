@@ -38,5 +38,5 @@ def keep_environment(base: Path, *, check: bool = False, **params: Any) -> dict[
     module = load("jupyter", "conda_environment")
     given = {name: told.get("default") for name, told in module.ARGUMENTS.items()}
     given |= {"conda_prefix": str(base), "environment": str(base / "envs" / "jupyter"), **params}
-    result: dict[str, Any] = module.ACTS[given["state"]](given, check_mode=check)
+    result: dict[str, Any] = module.act(given, check_mode=check)
     return result

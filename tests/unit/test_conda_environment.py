@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -309,9 +310,20 @@ class TestPresent:
             record(base / "envs" / "jupyter", "notebook-7.4-0")
             yield 0
 
-        monkeypatch.setattr(load_shared("conda_apply"), "one_at_a_time", meanwhile)
+        monkeypatch.setattr(running, "one_at_a_time", meanwhile)
         done = run(base)
         assert (done["changed"], done["linked_by"], calls(base)) == (False, "", [])
+
+    def test_of_two_runs_at_once_one_makes_the_environment_and_the_other_finds_it(self, base: Path) -> None:
+        fake(base, "notebook-7.6.5-0")
+        program = base / "bin" / "conda"
+        program.write_text(program.read_text().replace("\nprint(", "\nimport time; time.sleep(0.5)\nprint("))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            done = [pool.submit(run, base, generations=True) for _ in range(2)]
+        assert sorted(one.result()["changed"] for one in done) == [False, True]
+        assert {one.result()["environment"] for one in done} == {str(base / "envs" / "jupyter-1")}
+        assert sorted(path.name for path in (base / "envs").iterdir()) == ["jupyter", "jupyter-1"]
+        assert len(calls(base)) == 1
 
     def test_conda_that_never_ends_is_ended(self, base: Path) -> None:
         (base / "bin" / "conda").write_text("#!/bin/sh\nexec sleep 60\n")

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,8 +242,23 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Bring the environment, its variables file and its kernelspec to what was asked for."""
+# Of who may not write into the prefix: nothing is changed in it, but files that he has beside it.
+NO_LOCK = -1
+
+
+def act(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Do what the parameters ask for; what there is to do is looked for again once nobody else is at work."""
+    do = ACTS[params["state"]]
+    answer = do(params, lock=None)
+    base = Path(params["conda_prefix"])
+    if check_mode or not answer["changed"]:
+        return answer
+    with one_at_a_time(base, seconds=params["timeout"]) if os.access(base, os.W_OK) else nullcontext(NO_LOCK) as lock:
+        return do(params, lock=lock)
+
+
+def ensure_present(params: Mapping[str, Any], *, lock: int | None) -> dict[str, Any]:
+    """Bring the environment, its variables file and its kernelspec to what was asked for; without a lock only look."""
     base, name = Path(params["conda_prefix"]), Path(params["environment"])
     environment = Environment(generations.place(name, base) if params["generations"] else name, base)
     if params["lock"] and environment.marker.get("refused") == word(params["lock"]):
@@ -254,27 +269,27 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
     if generations.current(name) != environment.path:
         after = f"{name} -> {environment.path}\n"
         diffs.append({"before_header": str(name), "after_header": str(name), "before": "", "after": after})
-        if not check_mode:
+        if lock is not None:
             generations.point(name, environment.path)
     if plan.how:
         header = f"{environment.path} (packages)"
         diffs.append({"before_header": header, "after_header": header, "before": plan.before, "after": plan.after})
-        if not check_mode:
+        if lock is not None:
             if not (base / "bin" / "conda").exists():
                 raise Refusal(f"there is no conda in {base}; install it first")
+            if lock == NO_LOCK:
+                raise Refusal(f"{base} may not be written by this user; ask its owner, or set another miniconda_prefix")
             linker, digest = params["linker"], params["linker_sha256"]
             lacks = plan.how == "explicit" and not why_not(linker, digest, base) and is_missing(linker, digest, base)
             packages = [] if params["packages"] else to_send(environment, plan, params)
             if lacks or packages:
                 first = {"linker_missing": lacks, "packages_missing": packages}
                 return {"changed": True, "missing": plan.wanting, "diff": diffs, **first}
-            outcome = carry_out(environment, params)
-            if not outcome.linked_by:
-                diffs.pop()  # another run did it while this one waited
+            outcome = carry_out(environment, plan, params, lock)
             if params["shared"]:
                 keep_to_root(environment.path / "bin")
                 keep_to_root(environment.meta)
-    if environment.path != name and environment.marker and not check_mode:
+    if environment.path != name and environment.marker and lock is not None:
         generations.belongs(name, environment.path, base)
     before, after = planned_variables(environment, params["variables_file"])
     if before != after:
@@ -283,19 +298,19 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
         diffs.append(
             {"before_header": header, "after_header": header, "before": _names(before), "after": _names(after)}
         )
-        if not check_mode:
+        if lock is not None:
             write(Path(params["variables_file"]), after, 0o644 if params["shared"] else 0o600)
     file, before, after = planned_kernel(environment, params)
     if file and before != after:
         diffs.append({"before_header": str(file), "after_header": str(file), "before": before, "after": after})
-        if not check_mode:
+        if lock is not None:
             write(file, after, 0o644)
     for path in forsaken(environment, params["kernels"]):
         diffs.append({"before_header": str(path), "after_header": str(path), "before": f"{path}\n", "after": ""})
-        if not check_mode:
+        if lock is not None:
             shutil.rmtree(path)
     # A repair brings back the very packages, so the revision stays.
-    known = "" if check_mode and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
+    known = "" if lock is None and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
     return {
         **answer,
@@ -306,7 +321,7 @@ def ensure_present(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, 
     }
 
 
-def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+def ensure_beside(params: Mapping[str, Any], *, lock: int | None) -> dict[str, Any]:
     """Build what the lock asks for beside the present environment, with what a person added to that."""
     base, name = Path(params["conda_prefix"]), Path(params["environment"])
     generations.require_switchable(name, base, running_stays=params["running_stays"])
@@ -317,13 +332,13 @@ def ensure_beside(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     extras = Extras.of(now, params["lock"], params["leave"])
     diff = {"before_header": str(name), "after_header": str(name), "before": plan.before, "after": plan.after}
     answer = {"changed": True, "carried": extras.names, "left": [], "diff": [diff]}
-    if check_mode:
+    if lock is None:
         return {**answer, "environment": str(generations.fresh(name))}
     for one in generations.unused(name, base):
         generations.drop(one)
     path = generations.fresh(name)
     asked = {**params, "environment": str(path), "generations": False, "variables_file": None}
-    built = ensure_present({**asked, "lock": extras.with_lock(params["lock"])}, check_mode=False)
+    built = ensure_present({**asked, "lock": extras.with_lock(params["lock"])}, lock=lock)
     if built["linker_missing"] or built["packages_missing"]:
         return built
     left = settle(Environment(path, base), now, name, extras, params["variables_file"])
@@ -356,7 +371,7 @@ def keep_to_root(folder: Path) -> None:
             file.chmod(stat.S_IMODE(wanted))
 
 
-def ensure_solved(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - it only looks
+def ensure_solved(params: Mapping[str, Any], *, lock: int | None) -> dict[str, Any]:  # noqa: ARG001 - it only looks
     """Say which packages a new environment would get."""
     return {"changed": False, "explicit": solve(params)}
 
@@ -365,7 +380,7 @@ def _names(text: str) -> str:
     return "".join(f"{line.partition('=')[0]}\n" for line in text.splitlines())
 
 
-def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+def ensure_absent(params: Mapping[str, Any], *, lock: int | None) -> dict[str, Any]:
     """Remove what we made: kernelspecs, their environments, the environment itself."""
     base, name = Path(params["conda_prefix"]), Path(params["environment"])
     gone: list[Path] = []
@@ -382,13 +397,11 @@ def ensure_absent(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, A
     if params["variables_file"]:
         gone.append(Path(params["variables_file"]))
     gone = [path for path in dict.fromkeys([*gone, base / LOCK, base / HOUSE]) if os.path.lexists(path)]
-    if gone and not check_mode:
-        with one_at_a_time(base, seconds=params["timeout"]) if base.is_dir() else contextlib.nullcontext():
-            for path in gone:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+    for path in gone if lock is not None else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     diff = {"before": "".join(f"{path}\n" for path in gone), "after": ""}
     removed = [str(path) for path in gone if path in ours]
     return {"changed": bool(gone), "removed": removed, "diff": [diff] if gone else []}
@@ -416,7 +429,6 @@ def main() -> None:
         required_by={"kernel_for": ["kernel_name"]},
         supports_check_mode=True,
     )
-    act = ACTS[module.params["state"]]
     if module.params["shared"]:
         os.umask(0o022)  # whatever the admin's is
     try:

@@ -17,7 +17,7 @@ from .conda_locks import Package, conda_platform, lock_difference, lock_packages
 from .conda_pack import unpack as unpack_packages
 from .conda_plan import Plan, decide
 from .conda_records import Environment, archive_hashes, revision, stem_of, write
-from .conda_run import conda_command, explain, last_line, one_at_a_time, read_answer, run_conda
+from .conda_run import conda_command, explain, last_line, read_answer, run_conda
 from .conda_specs import Refusal, unmet
 
 if TYPE_CHECKING:
@@ -45,28 +45,23 @@ def decide_by(environment: Environment, params: Mapping[str, Any]) -> Plan:
     )
 
 
-def carry_out(environment: Environment, params: Mapping[str, Any]) -> Outcome:
+def carry_out(environment: Environment, plan: Plan, params: Mapping[str, Any], lock: int) -> Outcome:
     """Make the environment what was asked for, or say why it is not.
 
     Raises:
         Refusal: conda or the linker failed, or said that it did not.
     """
     base = Path(params["conda_prefix"])
-    with one_at_a_time(base, seconds=params["timeout"]) as lock:
-        # Another run may have done it while this one waited.
-        plan = decide_by(environment, params)
-        if not plan.how:
-            return Outcome()
-        if params["packages"]:
-            sent = to_send(environment, plan, params)
-            unpack_packages(Path(params["packages"]), base / "pkgs", sent)
-            note_urls(base / "pkgs", sent)
-        if plan.how != "explicit" and plan.wanting and params["network"] == "none":
-            raise Refusal(
-                f"{', '.join(plan.wanting)} would have to be solved for, which takes a network; give a lock, or leave "
-                "them out where there is none"
-            )
-        return _Work(environment, plan, params, lock).do()
+    if params["packages"]:
+        sent = to_send(environment, plan, params)
+        unpack_packages(Path(params["packages"]), base / "pkgs", sent)
+        note_urls(base / "pkgs", sent)
+    if plan.how != "explicit" and plan.wanting and params["network"] == "none":
+        raise Refusal(
+            f"{', '.join(plan.wanting)} would have to be solved for, which takes a network; give a lock, or leave "
+            "them out where there is none"
+        )
+    return _Work(environment, plan, params, lock).do()
 
 
 def to_link(plan: Plan, lock: str, before: Mapping[str, Mapping[str, Any]]) -> list[Package]:

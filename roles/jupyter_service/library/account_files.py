@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -211,8 +212,7 @@ def carry_out(changes: list[Change], record: Path, variables: dict[str, str]) ->
     for change in changes:
         made += make_folder(change.path if change.kind == "folder" else change.path.parent)
         if change.kind == "claim":
-            with change.path.open("x", encoding="utf-8") as new:
-                new.write(change.after)
+            write(change.path, change.after, change.mode, anew=True)
         elif change.kind == "file":
             write(change.path, change.after, change.mode)
         elif change.kind == "secret":
@@ -244,22 +244,32 @@ def make_folder(path: Path) -> list[Path]:
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # of two runs at once both have made it
     return missing[::-1]
 
 
-def write(path: Path, text: str, mode: int | None) -> None:
-    """Write under a temporary name and rename, so that nobody ever sees half a file."""
-    temporary = path.with_name(f".{path.name}.nbfleet-new")
-    temporary.unlink(missing_ok=True)
-    mode = 0o600 if mode is None else mode
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    temporary.chmod(mode)
-    temporary.replace(path)
+def write(path: Path, text: str, mode: int | None, *, anew: bool = False) -> None:
+    """Write under a name of its own and rename, so that nobody ever sees half a file, nor two writers each other's.
+
+    Raises:
+        FileExistsError: It was to be written anew, and is there.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as new:
+            new.write(text)
+            new.flush()
+            os.fsync(new.fileno())
+            os.fchmod(new.fileno(), 0o600 if mode is None else mode)
+        if anew:
+            path.touch(exist_ok=False)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> str:
+    return f".{path.name}.nbfleet-new."
 
 
 def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
@@ -269,7 +279,9 @@ def unwanted(params: dict[str, Any]) -> tuple[list[Path], list[Path]]:
     files = [*named, *(Path(params[name]) for name in ("secret", "variables_file", "claim") if params[name]), record]
     compiled = [file for path in named for file in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")]
     folders = [*{file.parent: None for file in compiled}, *recorded(record)[::-1]]
-    return compiled + [path for path in files if path.exists() or path.is_symlink()], folders
+    # Of a run that was killed in the middle of writing.
+    unfinished = [left for path in files for left in path.parent.glob(f"{_unfinished(path)}*")]
+    return compiled + unfinished + [path for path in files if path.exists() or path.is_symlink()], folders
 
 
 def remove(files: list[Path], folders: list[Path]) -> None:
@@ -320,7 +332,10 @@ def main() -> None:
         if not module.check_mode and changes:
             carry_out(changes, Path(module.params["record"]), module.params["variables"])
     except FileExistsError:
-        module.fail_json(msg=another_s(claim, claimant))
+        module.fail_json(
+            msg=another_s(claim, claimant)
+            or f"{claim} was begun by another run at this moment; run again, and remove the file if that says the same."
+        )
     except OSError as error:
         module.fail_json(
             msg=f"{error.filename}: {error.strerror or error}; free some space, or give the folder back to its user."
