@@ -58,6 +58,8 @@ def environment(folder: Path) -> dict[str, str]:
         # ansible-runner would set it to False.
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        # What a program of a run that was ended leaves behind goes with the run's folder.
+        "TMPDIR": str(folder),
         "ANSIBLE_INJECT_FACT_VARS": "False",
         "ANSIBLE_NOCOLOR": "1",
     }
