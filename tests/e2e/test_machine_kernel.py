@@ -34,7 +34,7 @@ def kernels(*names: str) -> list[str]:
 def test_what_the_machine_lacks_is_said_before_anything_is_registered(science: Lab) -> None:
     run = science.playbook("site", "--limit", ACCOUNT, *kernels("r-machine", "julia-machine"))
     assert run.code != 0
-    assert "science12 has no julia for the kernel julia-machine; install Julia there" in run.out + run.err
+    assert "There is no julia on science12 for the kernel julia-machine; install Julia there" in run.out + run.err
     listed = science.on(ACCOUNT, "ls ~/miniconda3/envs/jupyter/share/jupyter/kernels")
     assert "machine" not in listed.out
 

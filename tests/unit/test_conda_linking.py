@@ -380,7 +380,7 @@ class TestSentPackages:
         assert channel.asked == []
 
     def test_without_a_network_nothing_is_solved_for(self, base: Path, environment: Path) -> None:
-        with pytest.raises(specs.Refusal, match="six would have to be solved for, which takes a network"):
+        with pytest.raises(specs.Refusal, match="to have six takes a solve, and that a network"):
             run(base, specs=["six"], network="none")
         assert not environment.exists()
 

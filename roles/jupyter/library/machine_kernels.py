@@ -82,7 +82,7 @@ def program_of(kernel: Mapping[str, Any], *, seconds: float) -> str:
     path = search_path()
     program = shutil.which(argv[0], path=path)
     if not program:
-        raise Refusal(f"{os.uname().nodename} has no {argv[0]} for the kernel {name}{advice}")
+        raise Refusal(f"there is no {argv[0]} on {os.uname().nodename} for the kernel {name}{advice}")
     check = [str(word) for word in kernel.get("check") or []]
     if not check:
         return program

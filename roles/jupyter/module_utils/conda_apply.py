@@ -58,7 +58,7 @@ def carry_out(environment: Environment, plan: Plan, params: Mapping[str, Any], l
         note_urls(base / "pkgs", sent)
     if plan.how != "explicit" and plan.wanting and params["network"] == "none":
         raise Refusal(
-            f"{', '.join(plan.wanting)} would have to be solved for, which takes a network; give a lock, or leave "
+            f"to have {', '.join(plan.wanting)} takes a solve, and that a network; give a lock, or leave "
             "them out where there is none"
         )
     return _Work(environment, plan, params, lock).do()

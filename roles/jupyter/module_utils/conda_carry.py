@@ -65,7 +65,7 @@ def conda_extras(old: Environment, lock: str, leave: Collection[str]) -> dict[st
             there = coming.get(need) or str(extras.get(need, {}).get("version") or "")
             if there and versions and not _meets(there, versions):
                 raise Refusal(
-                    f"{stem_of(known)}, which you added, needs {need} {versions} and the lock has {need} {there}; "
+                    f"the package {stem_of(known)}, which you added, needs {need} {versions} and the lock has {need} {there}; "
                     f"{_way_out(name)}"
                 )
     return dict(sorted(extras.items()))

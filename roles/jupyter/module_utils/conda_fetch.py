@@ -136,7 +136,7 @@ class Fetcher:
             if sums[package.kind] == package.digest:
                 return sums
         if not self._allowed:
-            raise Refusal(f"{package.file} did not come as its hash says; run again")
+            raise Refusal(f"the package {package.file} did not come as its hash says; run again")
         part = archive.with_name(f"{archive.name}.nbfleet-part")
         try:
             sums = self._download(package, part)
@@ -187,7 +187,7 @@ class Fetcher:
             if target:
                 target.write(piece)
             if time.monotonic() > self._deadline or self._ended.is_set():
-                raise Refusal(f"{package.url} did not arrive in time; allow more time or use a nearer mirror")
+                raise Refusal(f"the package {package.url} did not arrive in time; allow more time or use a nearer mirror")
         length = (getattr(source, "headers", None) or {}).get("Content-Length")
         if length and int(length) != size:
             raise ConnectionError(f"{size} of {length} bytes arrived")
