@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from accounts import open_and_see, told, up
 
+from tests.faults.clock import clock_library
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.machines import Lab
 
@@ -56,6 +60,36 @@ def test_a_long_home_open_to_all_a_narrow_umask_and_a_tmp_without_programs(place
     again = place.playbook("site", "--limit", ACCOUNT, "-e", "survey_trust=false")
     assert "changed=0" in again.out, again.out
     assert place.root("node12", f"stat -c %a {LONG}").out.strip() == "755"
+
+
+@pytest.fixture
+def year_ahead(place: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The lab, one of whose machines has a clock that is a year ahead for every program that starts."""
+    files = "/etc/ld.so.preload /etc/clock-offset /usr/local/lib/clock.so"
+    try:
+        ahead = place.root(
+            "node12",
+            f"echo {clock_library(place, tmp_path)} | base64 -d >/usr/local/lib/clock.so && "
+            f"echo {365 * 86400} >/etc/clock-offset && echo /usr/local/lib/clock.so >/etc/ld.so.preload",
+        )
+        assert ahead.code == 0, ahead.err
+        yield place
+    finally:
+        place.root("node12", f"rm -f {files}")
+
+
+def test_a_clock_that_is_a_year_off_is_told_and_no_hindrance(year_ahead: Lab) -> None:
+    lab = year_ahead
+    off = int(lab.said(ACCOUNT, "date +%s")) - time.time()
+    assert off == pytest.approx(365 * 86400, abs=60)
+    looked = lab.nbfleet("doctor", "-i", str(lab.inventory), ACCOUNT, "--json")
+    (account,) = looked.answer["data"]["accounts"]
+    assert [one["level"] for one in account["checks"] if one["check"] == "clock"] == ["warn"], account
+    up(lab, ACCOUNT)
+    open_and_see(lab, ACCOUNT)
+    again = lab.playbook("site", "--limit", ACCOUNT)
+    assert "changed=0" in again.out, again.out
+    assert "Install conda" not in again.out
 
 
 @pytest.mark.parametrize(

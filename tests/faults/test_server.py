@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.clock import clock_library
 from tests.faults.scene import told
 from tests.machines import wait_for
 
@@ -94,16 +94,13 @@ def test_logging_out_everywhere_ends_nothing(account: Account) -> None:
 def clock(account: Account, tmp_path: Path) -> Iterator[Callable[[int], None]]:
     """Give Jupyter a clock of its own, which can be put forward and back under it by seconds."""
     library, offset, folder = ".clock.so", ".clock", f".config/systemd/user/{UNIT}.d"
-    source = Path(__file__).parent / "clock.c"
-    made = account.lab.run("tcc", "-shared", "-nostdinc", "-nostdlib", "-o", str(tmp_path / "clock.so"), str(source))
-    assert made.code == 0, made.err
 
     def jump(seconds: int) -> None:
         account.shell(f"echo {seconds} >{offset}")
 
     jump(0)
     account.shell(f"""
-echo {base64.b64encode((tmp_path / "clock.so").read_bytes()).decode()} | base64 -d >{library}
+echo {clock_library(account.lab, tmp_path)} | base64 -d >{library}
 mkdir {folder}
 printf '[Service]\\nEnvironment=%s\\n' "LD_PRELOAD=$PWD/{library} CLOCK_OFFSET=$PWD/{offset}" >{folder}/clock.conf
 systemctl --user daemon-reload
