@@ -28,6 +28,7 @@ halt() {
     if [ -e "$TEST_HALT/$1.fail" ]; then echo "RuntimeError: Failed to extract" >&2; exit 1; fi
     while [ -e "$TEST_HALT/$1" ]; do sleep 0.05; done
 }
+if [ -e "$TEST_HALT/glibc" ]; then echo "Installer requires GLIBC >=2.99, but system has 2.31."; exit 1; fi
 mkdir -p "$prefix"
 : >"$prefix/_conda"
 halt bootstrapper
@@ -354,6 +355,14 @@ def test_a_disk_that_becomes_full_is_named(account: Account) -> None:
     account.halt_at("payload.full")
     status, sentence = account.run()
     assert (status, "became full or went over quota during the installation" in sentence) == ("refused", True)
+
+
+def test_an_installer_that_needs_a_newer_glibc_than_was_known_of_it_leaves_nothing(account: Account) -> None:
+    account.halt_at("glibc")
+    before = sorted(account.folder.rglob("*"))
+    status, sentence = account.run()
+    assert (status, "needs 2.99 or newer; set miniconda_version" in sentence) == ("refused", True)
+    assert sorted(account.folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ finish() {
 
 refuse() { finish refused "$who: $1."; }
 
+too_old() {
+    refuse "the system has glibc $libc, $LABEL $VERSION needs $1 or newer; set miniconda_version (with miniconda_sha256 and miniconda_minimum_glibc) to a release for older systems, or upgrade the machine"
+}
+
 # What stands at PREFIX? Sets state:
 #   none | empty      nothing, or a folder with nothing in it
 #   ours              complete, with our mark
@@ -138,7 +142,7 @@ preflight() {
             ;;
     esac
     if [ -n "$libc" ] && older "$libc" "$GLIBC"; then
-        refuse "the system has glibc $libc, $LABEL $VERSION needs $GLIBC or newer; set miniconda_version (with miniconda_sha256 and miniconda_minimum_glibc) to a release for older systems, or upgrade the machine"
+        too_old "$GLIBC"
     fi
 
     case "$PREFIX" in
@@ -337,6 +341,12 @@ run_installer() {
     if [ "$(ls -A "$PREFIX")" = .nbfleet-started ]; then
         rm -f "$PREFIX/.nbfleet-started"
         rmdir "$PREFIX" 2>/dev/null
+    fi
+    # Its own word for what it needs, where that is more than was known of it.
+    needs=$(printf '%s' "$reason" | sed -n 's/^Installer requires GLIBC >=\([0-9.]*\), .*/\1/p')
+    if [ -n "$needs" ]; then
+        rm -rf "$WORK"
+        too_old "$needs"
     fi
     refuse "the installer ended with status $status (${reason:-it said nothing}); see $WORK/log there and run again, it continues"
 }
