@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 Turn = Literal["there", "first", "alone"]
 
-# How the environment stands: absent (or left half-made by us), ours, or made by another hand.
+# How the environment stands: absent (or left half-made by us), ours, or made by another hand; before it a word if the
+# linker is not there.
 STANDS = (
-    "if test -e {env}/conda-meta/history; then"
+    "ls -d {linker} >/dev/null 2>&1 || echo unlinked;"
+    " if test -e {env}/conda-meta/history; then"
     " if grep -qs '\"made\": true' {env}/conda-meta/nbfleet || ls {begun}* >/dev/null 2>&1; then echo ours;"
     " else echo other; fi; else echo absent; fi"
 )
@@ -122,7 +124,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._asked = dict(self._task.args)
         self._place = str(self._asked.pop("lock_file", "") or "")
         self._update = list(self._asked.pop("update", []))
-        self._requirement = str(self._asked.pop("linker", "") or "")
+        self._requirement = self._found_requirement(str(self._asked.pop("linker", "") or ""))
+        text = self._requirement.read_text(encoding="utf-8") if self._requirement else ""
+        self._linker_sha256, self._unlinked = controller.sha256_of(text), False
         self._bundle = str(self._asked.pop("bundle", "") or "")
         source = str(self._asked.pop("source", "") or "account")
         self._asked["network"] = "none" if self._bundle else "index" if source == "controller" else "all"
@@ -167,12 +171,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _stands(self) -> str:
-        environment = Path(self._asked["environment"])
-        if environment == Path(self._asked["conda_prefix"]):
+        environment, prefix = Path(self._asked["environment"]), str(self._asked["conda_prefix"])
+        if environment == Path(prefix):
             return "other"
-        begun = shlex.quote(f"{self._asked['conda_prefix']}/.nbfleet-begun-{environment.name}-")
-        question = STANDS.format(env=shlex.quote(str(environment)), begun=begun)
-        return str(self._low_level_execute_command(question)["stdout"]).strip()
+        begun = shlex.quote(f"{prefix}/.nbfleet-begun-{environment.name}-")
+        linker = shlex.quote(f"{prefix}/.nbfleet/") + f"*-{self._linker_sha256[:12]}*"
+        question = STANDS.format(env=shlex.quote(str(environment)), begun=begun, linker=linker)
+        words = str(self._low_level_execute_command(question)["stdout"]).split()
+        stands = words[-1] if words else ""
+        self._unlinked = stands == "absent" and "unlinked" in words
+        return stands
 
     def _automatic(self, place: Path, *, absent: bool) -> tuple[str, str]:
         """Return the lock, and its file's name if it had to be made; no lock where nothing has to be installed."""
@@ -283,15 +291,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _linked(self, args: Result) -> Result:
         """Install from a lock; the linker and packages go to the account only when the account says it lacks them."""
-        requirement, linker = self._found_requirement(), {}
-        if requirement and not self._task.check_mode:
-            sha256 = controller.sha256_of(requirement.read_text(encoding="utf-8"))
-            there = f"{args['conda_prefix']}/.nbfleet/linker-{sha256[:12]}.whl"
-            linker = {"linker": there, "linker_sha256": sha256}
+        linker = {}
+        if self._linker_sha256 and not self._task.check_mode:
+            there = f"{args['conda_prefix']}/.nbfleet/linker-{self._linker_sha256[:12]}.whl"
+            linker = {"linker": there, "linker_sha256": self._linker_sha256}
+            # Who has no environment yet would only say that he lacks it.
+            if self._unlinked and not self._pushed_linker(there):
+                linker = {}
         result = self._module({**args, **linker})
         lacks, packages = result.get("linker_missing"), result.get("packages_missing")
-        if lacks and requirement and (reason := self._push_linker(requirement, sha256, there)):
-            self._warnings.append(f"The linker cannot be had here ({reason}): conda installs, which takes longer.")
+        if lacks and linker and not self._pushed_linker(there):
             linker = {}
         sent = {"packages": self._push_packages(packages)} if packages else {}
         if lacks or sent:
@@ -300,23 +309,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._warnings.append(f"{self._vars.get('inventory_hostname')}: {refused}")
         return result
 
-    def _found_requirement(self) -> Path | None:
-        if not self._requirement:
-            return None
+    def _found_requirement(self, name: str) -> Path | None:
         with contextlib.suppress(AnsibleError):  # a platform for which there is no wheel
-            return Path(self._find_needle("files", self._requirement))
+            return Path(self._find_needle("files", name)) if name else None
         return None
 
-    def _push_linker(self, requirement: Path, sha256: str, there: str) -> str:
-        """Have the wheel on the account; return why it cannot be."""
-        wheel = self._store / f"linker-{sha256[:12]}.whl"
-        if reason := self._have_wheel(requirement, wheel, sha256):
-            return reason
+    def _pushed_linker(self, there: str) -> bool:
+        """Have the wheel on the account; say so when it cannot be."""
+        wheel = self._store / f"linker-{self._linker_sha256[:12]}.whl"
+        if reason := self._have_wheel(wheel):
+            self._warnings.append(f"The linker cannot be had here ({reason}): conda installs, which takes longer.")
+            return False
         self._send(wheel, there)
-        return ""
+        return True
 
-    def _have_wheel(self, requirement: Path, wheel: Path, sha256: str) -> str:
+    def _have_wheel(self, wheel: Path) -> str:
         """Have the wheel on the controller; return why it cannot be."""
+        requirement, sha256 = self._requirement, self._linker_sha256
         if self._bundle and self._asked.get("state") != "bundled":
             return "" if controller.intact(wheel, sha256) else f"the bundle has no {wheel.name}"
         failed = in_this_run(wheel, "failed")
@@ -402,18 +411,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 reason = refusal.sentence
                 failed.write_text(reason, encoding="utf-8")
                 raise AnsibleActionFail(reason) from None
-            if requirement := self._found_requirement():
-                self._bundle_wheel(requirement)
+            if self._linker_sha256:
+                self._bundle_wheel()
             (self._store / "locks").mkdir(exist_ok=True)
             controller.write(self._store / "locks" / place.name, lock)
             changed = store.note_sums(self._store)
             done.touch()
         return {"changed": changed, "bundle": str(self._store), "lock": place.name, "packages": len(packages)}
 
-    def _bundle_wheel(self, requirement: Path) -> None:
-        sha256 = controller.sha256_of(requirement.read_text(encoding="utf-8"))
-        wheel = self._store / f"linker-{sha256[:12]}.whl"
-        if not controller.intact(wheel, sha256) and controller.intact(controller.cache() / wheel.name, sha256):
-            shutil.copyfile(controller.cache() / wheel.name, wheel)
-        if reason := self._have_wheel(requirement, wheel, sha256):
+    def _bundle_wheel(self) -> None:
+        wheel = self._store / f"linker-{self._linker_sha256[:12]}.whl"
+        fetched, sha256 = controller.cache() / wheel.name, self._linker_sha256
+        if not controller.intact(wheel, sha256) and controller.intact(fetched, sha256):
+            shutil.copyfile(fetched, wheel)
+        if reason := self._have_wheel(wheel):
             self._warnings.append(f"The linker cannot be had ({reason}): with this bundle conda installs.")
