@@ -72,6 +72,7 @@ class Forward:
 
     Attributes:
         bridge: `forward` for ssh's own, `session` where a session carries the connections.
+        by: What the keeper's session is in, as `service.Running` says it.
 
     Args:
         endpoint: The account.
@@ -85,6 +86,7 @@ class Forward:
         self.connection = connection or Connection(endpoint.ssh)
         self.token = ""
         self.started = False
+        self.by: str | None = None
         self.bridge = "forward"
         self._pulse: process.Child[str] | None = None
         self._last_echo = 0.0
@@ -101,7 +103,7 @@ class Forward:
         """
         self.connection.open()
         running = service.ensure_running(self.connection, self.endpoint)
-        self.token, self.started = running.token, running.started
+        self.token, self.started, self.by = running.token, running.started, running.by
         try:
             self._lead()
         except BaseException:
