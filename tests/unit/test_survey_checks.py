@@ -11,7 +11,7 @@ from role_code import load
 survey_checks = load("survey", "survey_checks", "filter_plugins").survey_checks
 
 NEEDS = {"glibc": "2.28", "megabytes": 1000, "inodes": 40000, "prefix": "/home/robert/miniconda3"}
-URLS = {"installer": ["http://mirror/x.sh"], "channel": ["http://mirror/index"]}
+URLS = {"installer": ["http://mirror/folder"], "channel": ["http://mirror/index"]}
 GOOD: dict[str, Any] = {
     "user": "robert",
     "home": "/home/robert",
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {
     "python": "/usr/bin/python3",
     "receipt": False,
     "machine_python": "3.11.2",
-    "urls": ["200 http://mirror/x.sh", "200 http://mirror/index"],
+    "urls": ["200 http://mirror/folder", "200 http://mirror/index"],
     "keeper": "user",
     "refused": "",
 }
@@ -96,12 +96,12 @@ def test_a_good_account_has_nothing_but_ok() -> None:
             "channel",
             "fail: http://mirror/index does not answer; set a proxy or a mirror",
         ),
-        ({"urls": ["000 http://mirror/x.sh"]}, "installer", "fail: http://mirror/x.sh does not answer"),
+        ({"urls": ["000 http://mirror/folder"]}, "installer", "fail: http://mirror/folder does not answer"),
         ({"urls": ["407 http://mirror/index"]}, "channel", "warn: http://mirror/index answers 407"),
         ({"urls": ["404 http://mirror/index"]}, "channel", "fail: http://mirror/index answers 404, nothing is there"),
         ({"urls": ["certificate http://mirror/index"]}, "channel", "fail: http://mirror/index has a certificate that"),
         (
-            {"urls": ["none http://mirror/x.sh", "none http://mirror/index"]},
+            {"urls": ["none http://mirror/folder", "none http://mirror/index"]},
             "installer",
             "fail: neither curl nor wget is there to download with",
         ),
@@ -126,11 +126,11 @@ def test_what_is_in_the_way_is_one_line(answer: dict[str, Any], check: str, says
 
 
 def test_an_address_that_is_not_needed_is_in_nobody_s_way() -> None:
-    lost = ["000 http://mirror/x.sh", "000 http://mirror/index"]
+    lost = ["000 http://mirror/folder", "000 http://mirror/index"]
     found = said(urls=lost, spared={"channel": "this computer sends the packages"})
     assert found["channel"] == "ok: not needed: http://mirror/index does not answer; this computer sends the packages"
     assert found["installer"].startswith("fail: ")
-    assert said(urls=lost, prefix_python=True)["installer"].endswith("x.sh does not answer; conda is there")
+    assert said(urls=lost, prefix_python=True)["installer"].endswith("folder does not answer; conda is there")
     apart = said(urls=[], spared={"installer": "the bundle has it", "channel": "the bundle has them"})
     assert (apart["installer"], apart["channel"]) == (
         "ok: not needed: the bundle has it",
@@ -173,6 +173,10 @@ def test_the_machine_s_python_is_named_and_in_nobody_s_way(answer: dict[str, Any
 )
 def test_what_a_run_would_do_is_said(answer: dict[str, Any], says: str) -> None:
     assert said(**answer)["up"] == f"ok: {says}"
+
+
+def test_a_folder_that_shows_nothing_is_no_obstacle() -> None:
+    assert said(urls=["404 http://mirror/folder"])["installer"] == "ok: http://mirror/folder answers"
 
 
 def test_a_file_system_that_counts_no_inodes_has_enough() -> None:

@@ -150,8 +150,8 @@ def _address(name: str, code: str, url: str) -> tuple[str, str]:
         return "fail", f"{url} has a certificate that is not trusted there; name a file with those that are"
     if not code.strip("0"):
         return "fail", f"{url} does not answer; set a proxy or a mirror"
-    if code in ("404", "410"):
-        return "fail", f"{url} answers {code}, nothing is there; correct the {name}'s address"
+    if name == "channel" and code in ("404", "410"):  # a folder need not show what is in it
+        return "fail", f"{url} answers {code}, nothing is there; correct the channel"
     if code in ("401", "403", "407") or code.startswith("5"):
         return "warn", f"{url} answers {code}"
     return "ok", f"{url} answers"
