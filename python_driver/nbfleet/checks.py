@@ -7,9 +7,9 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from nbfleet import probe, service
+from nbfleet import bridge, probe, service
 from nbfleet.errors import NbfleetError
-from nbfleet.forward import carried, free_port
+from nbfleet.forward import free_port
 from nbfleet.ssh import Connection
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def of_the_way(endpoint: Endpoint) -> list[Check]:
 
 def forwards(connection: Connection, endpoint: Endpoint) -> Check:
     """Try a forward: to Jupyter where it answers, else to another server that listens as Jupyter will."""
-    if why := carried(endpoint):
+    if why := bridge.carried(endpoint):
         return check("forwarding", "ok", f"a session carries the connections, as {why}")
     running = service.status(connection, endpoint).answers is True
     way = "a socket" if endpoint.listen == "socket" else "a port"

@@ -57,16 +57,6 @@ def close_port(connection: Connection, endpoint: Endpoint, local_port: int) -> N
         connection.cancel(local_port, endpoint.destination)
 
 
-def carried(endpoint: Endpoint) -> str:
-    """Return why a session carries the connections in any case; nothing: ssh may forward them."""
-    if client.version() < client.SOCKET_FORWARD:
-        return "the ssh of this computer is too old to forward"
-    # What ssh forwards, the admin who logs in would have to reach.
-    if endpoint.ssh.identity and endpoint.listen == "socket":
-        return f"the socket is {endpoint.user}'s alone and the login another's"
-    return ""
-
-
 class Forward:
     """A forward to one account.
 
@@ -191,7 +181,7 @@ class Forward:
 
     def _lead(self) -> None:
         """Lead the local port to the server: by ssh's own forward, by a bridge where that is not to be had."""
-        if carried(self.endpoint) or bridge.alive(self.connection, self.endpoint, self.local_port):
+        if bridge.carried(self.endpoint) or bridge.alive(self.connection, self.endpoint, self.local_port):
             self.bridge = "session"
         if self.bridge == "forward":
             self.connection.forward(self.local_port, self.endpoint.destination)
