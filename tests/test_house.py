@@ -79,10 +79,10 @@ class TestRole:
         answers = {
             "endpoint": ["endpoint_handover"],
             "survey": ["survey", "survey_others"],
-            "miniconda": ["miniconda_address", "miniconda_needs", "miniconda_owner", "miniconda_notes"],
-            "conda_config": ["conda_config_files"],
+            "miniconda": [f"miniconda_{name}" for name in ("address", "needs", "notes", "owner", "spared")],
+            "conda_config": ["conda_config_files", "conda_config_indexes"],
             "shell_profile": ["shell_profile_files"],
-            "jupyter": ["jupyter_revision", "jupyter_locked", "jupyter_removed", "jupyter_current", "jupyter_beside"],
+            "jupyter": [f"jupyter_{name}" for name in ("beside", "current", "locked", "removed", "revision", "spared")],
             "jupyter_service": [
                 "jupyter_service_busy",
                 "jupyter_service_files",

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbfleet import process
+from nbfleet import client, process
 from nbfleet.errors import ForwardError
 from nbfleet.keepers import MAIN_PID
 
@@ -32,6 +32,16 @@ _FAR = (
     MAIN_PID + 'exec "$(readlink -f "/proc/$pid/exe")" -I '
     '-c "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv.pop(1))))" "$0" far "$3"'
 )
+
+
+def carried(endpoint: Endpoint) -> str:
+    """Return why a session carries the connections in any case; nothing: ssh may forward them."""
+    if client.version() < client.SOCKET_FORWARD:
+        return "the ssh of this computer is too old to forward"
+    # What ssh forwards, the admin who logs in would have to reach.
+    if endpoint.ssh.identity and endpoint.listen == "socket":
+        return f"the socket is {endpoint.user}'s alone and the login another's"
+    return ""
 
 
 def start(connection: Connection, endpoint: Endpoint, local_port: int) -> None:

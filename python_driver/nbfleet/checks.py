@@ -7,7 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from nbfleet import probe, service
+from nbfleet import bridge, probe, service
 from nbfleet.errors import NbfleetError
 from nbfleet.forward import free_port
 from nbfleet.ssh import Connection
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 LEVELS = ("ok", "warn", "fail")
 ANSWER_SECONDS = 5.0
+
+# By how Jupyter listens: what says where another server does, what makes that one speak, and the settings that forbid.
+LISTENERS = {
+    "socket": 'for bus in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/bus" /run/dbus/system_bus_socket; do\n'
+    '  if [ -S "$bus" ]; then echo "nbfleet:$bus" && break; fi\ndone\n',
+    "tcp": 'port=${SSH_CONNECTION##* }\necho "nbfleet:127.0.0.1:${port:-22}"\n',
+}
+GREETINGS = {"socket": b"\0AUTH\r\n", "tcp": b""}
+# sshd asks the latter for sockets, too.
+SETTINGS = {"socket": "AllowStreamLocalForwarding, AllowTcpForwarding", "tcp": "AllowTcpForwarding"}
 
 Check = dict[str, str]
 
@@ -45,29 +55,43 @@ def of_the_way(endpoint: Endpoint) -> list[Check]:
 
 
 def forwards(connection: Connection, endpoint: Endpoint) -> Check:
-    """Try a forward: to Jupyter where it answers, else to the account's own SSH server."""
+    """Try a forward: to Jupyter where it answers, else to another server that listens as Jupyter will."""
+    if why := bridge.carried(endpoint):
+        return check("forwarding", "ok", f"a session carries the connections, as {why}")
     running = service.status(connection, endpoint).answers is True
-    port = connection.run("echo ${SSH_CONNECTION##* }\n").out.strip().splitlines()[-1:]
-    place = endpoint.destination if running else f"127.0.0.1:{port[0] if port else 22}"
+    way = "a socket" if endpoint.listen == "socket" else "a port"
+    place = endpoint.destination if running else listener(connection, endpoint)
+    if not place:
+        return check("forwarding", "ok", f"not tried, as nothing listens on {way} there before Jupyter does")
     local = free_port(None)
     try:
         connection.forward(local, place)
-        works = probe.answers_within(ANSWER_SECONDS, local, endpoint) if running else greets(local)
+        works = (
+            probe.answers_within(ANSWER_SECONDS, local, endpoint)
+            if running
+            else speaks(local, GREETINGS[endpoint.listen])
+        )
     except NbfleetError as error:
         return check("forwarding", "warn", str(error))
     finally:
         connection.cancel(local, place)
     if works:
-        return check(
-            "forwarding", "ok", "to Jupyter" if running else "to a port there; Jupyter is not there to be tried"
-        )
-    return check("forwarding", "warn", "SSH forwards nothing there; a session will carry the connections")
+        says = "to Jupyter" if running else f"to {way} there; Jupyter is not there to be tried"
+        return check("forwarding", "ok", says)
+    says = f"SSH forwards nothing to {way} there ({SETTINGS[endpoint.listen]}); a session will carry the connections"
+    return check("forwarding", "warn", says)
 
 
-def greets(port: int) -> bool:
-    """Tell whether an SSH server greets behind a local port, within a limit."""
+def listener(connection: Connection, endpoint: Endpoint) -> str:
+    """Return where a message bus or the SSH server listens, as Jupyter will; nothing: there is no bus."""
+    return connection.run(LISTENERS[endpoint.listen]).out.partition(service.MARK)[2].strip()
+
+
+def speaks(port: int, greeting: bytes) -> bool:
+    """Tell whether anything answers a greeting behind a local port, within a limit."""
     deadline = time.monotonic() + ANSWER_SECONDS
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as server:
         server.settimeout(max(0.1, deadline - time.monotonic()))
-        return server.recv(4) == b"SSH-"
+        server.sendall(greeting)
+        return server.recv(1) != b""
     return False

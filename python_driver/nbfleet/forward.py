@@ -62,6 +62,7 @@ class Forward:
 
     Attributes:
         bridge: `forward` for ssh's own, `session` where a session carries the connections.
+        by: What the keeper's session is in, as `service.Running` says it.
 
     Args:
         endpoint: The account.
@@ -75,6 +76,7 @@ class Forward:
         self.connection = connection or Connection(endpoint.ssh)
         self.token = ""
         self.started = False
+        self.by: str | None = None
         self.bridge = "forward"
         self._pulse: process.Child[str] | None = None
         self._last_echo = 0.0
@@ -91,7 +93,7 @@ class Forward:
         """
         self.connection.open()
         running = service.ensure_running(self.connection, self.endpoint)
-        self.token, self.started = running.token, running.started
+        self.token, self.started, self.by = running.token, running.started, running.by
         try:
             self._lead()
         except BaseException:
@@ -179,10 +181,7 @@ class Forward:
 
     def _lead(self) -> None:
         """Lead the local port to the server: by ssh's own forward, by a bridge where that is not to be had."""
-        old = client.version() < client.SOCKET_FORWARD
-        # The socket is the user's own: what ssh forwards, the admin who logs in would have to reach.
-        closed = bool(self.endpoint.ssh.identity) and self.endpoint.listen == "socket"
-        if old or closed or bridge.alive(self.connection, self.endpoint, self.local_port):
+        if bridge.carried(self.endpoint) or bridge.alive(self.connection, self.endpoint, self.local_port):
             self.bridge = "session"
         if self.bridge == "forward":
             self.connection.forward(self.local_port, self.endpoint.destination)

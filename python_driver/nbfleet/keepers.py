@@ -1,7 +1,8 @@
 """How each keeper of a service is spoken to on its account: POSIX shell functions of the same names for all.
 
 `state` and `show KEY` answer in systemd's words, `order start|restart` carries out and says what went wrong,
-`log LINES FORMAT` prints what the service wrote; `$unit` is the keeper's unit, or the command of a session.
+`log LINES FORMAT` prints what the service wrote, `by` names the program that a session is in; `$unit` is the keeper's
+unit, or the command of a session.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nbfleet.endpoint import Endpoint
+
+_ANY = """\
+by() { :; }
+"""
 
 _USER = """\
 : "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"
@@ -55,6 +60,7 @@ show() {
     MainPID) told server ;;
   esac
 }
+by() { told by; }
 order() { sh "$unit" "$1" 2>&1; }
 log() { tail -n "$1" "${unit%/*}/jupyter.log" 2>/dev/null; }
 """
@@ -72,7 +78,12 @@ MAIN_PID = (
 
 def head(endpoint: Endpoint) -> str:
     """Return the functions for an account's keeper."""
-    return f"unit={shlex.quote(endpoint.unit)}\n" + _HEADS.get(endpoint.keeper, _USER)
+    return f"unit={shlex.quote(endpoint.unit)}\n" + _ANY + _HEADS.get(endpoint.keeper, _USER)
+
+
+def title(keeper: str, by: str | None) -> str:
+    """Return a keeper in the words of a user: `user`, or `session (tmux)`."""
+    return f"{keeper} ({by})" if by else keeper
 
 
 def follow(endpoint: Endpoint, *, lines: int) -> list[str]:

@@ -31,6 +31,7 @@ if [ "$state" != active ] || [ {again} = yes ]; then
 fi
 say "started=$started"
 say "state=$state"
+say "by=$(by)"
 if [ "$state" = active ]; then
   say "token=$(cat {token} 2>/dev/null)"
 else
@@ -45,6 +46,7 @@ _SURVEY = """\
 say "state=$(state)"
 say "load=$(show LoadState)"
 say "since=$(show ActiveEnterTimestamp)"
+say "by=$(by)"
 say "memory=$(show MemoryCurrent)"
 pid=$(show MainPID)
 python=$(readlink -f "/proc/$pid/exe" 2>/dev/null)
@@ -85,10 +87,12 @@ class Running:
     Attributes:
         token: Its secret; never shown, never kept.
         started: Whether it had to be started.
+        by: The program that a session is in: tmux, screen or setsid; None for another keeper.
     """
 
     token: str = field(repr=False)
     started: bool
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Status:
         memory: Bytes of the server with its kernels and terminals; None if unknown.
         since: When it was started, in the machine's words.
         detail: Why, where the state does not speak for itself.
+        by: The program that a session is in: tmux, screen or setsid; None for another keeper, and where none runs.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Status:
     memory: int | None = None
     since: str = ""
     detail: str = ""
+    by: str | None = None
 
 
 def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool = False) -> Running:
@@ -134,7 +140,7 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
             f"{endpoint.name}: the token file {endpoint.token_file} is missing or empty.",
             hint=f"Run nbfleet up {endpoint.name}; it makes a new one.",
         )
-    return Running(token, answer.get("started") == "yes")
+    return Running(token, answer.get("started") == "yes", answer.get("by") or None)
 
 
 def status(connection: Connection, endpoint: Endpoint) -> Status:
@@ -151,15 +157,19 @@ def status(connection: Connection, endpoint: Endpoint) -> Status:
         state = "not installed"
     memory = next((int(m) for m in (answer.get("memory", ""), answer.get("resident", "")) if m.isdigit()), None)
     reached = {"yes": True, "no": False}.get(answer.get("answers", ""))
-    return Status(
-        endpoint.name, endpoint.keeper, state, reached, memory, answer.get("since", "") if state == "active" else ""
-    )
+    since = answer.get("since", "") if state == "active" else ""
+    by = answer.get("by") or None
+    return Status(endpoint.name, endpoint.keeper, state, reached, memory, since, by=by)
 
 
-def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> list[str]:
-    """Return the last lines of what the service wrote; empty if the account may not read it or there is none."""
-    found = connection.run(keepers.head(endpoint) + f"log {lines} short-iso\n", timeout=60).out.splitlines()
-    return [] if found == ["-- No entries --"] else found
+def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> tuple[str | None, list[str]]:
+    """Return what a session is in, as `Status.by`, and the last lines of what the service wrote.
+
+    There are none if the account may not read them or nothing was written.
+    """
+    text = keepers.head(endpoint) + _SAY + f'say "by=$(by)"\nlog {lines} short-iso\n'
+    by, *found = connection.run(text, timeout=60).out.partition(f"{MARK}by=")[2].splitlines() or [""]
+    return by or None, [] if found == ["-- No entries --"] else found
 
 
 def follow(connection: Connection, endpoint: Endpoint, *, lines: int) -> Child[str]:

@@ -36,6 +36,13 @@ systemctl restart systemd-logind
 """
 LINGER = "rm -f /etc/polkit-1/rules.d/10-lab.rules /etc/sudoers.d/sam; systemctl restart polkit"
 
+VERBS = {
+    "status": [],
+    "restart": [],
+    "logs": ["-n", "5"],
+    "connect": ["--background", "--no-browser"],
+}
+
 
 @pytest.fixture(scope="module")
 def strict(lab: Lab) -> Iterator[Lab]:
@@ -76,6 +83,21 @@ def remove(lab: Lab, account: str) -> None:
     assert done.code == 0, done.out + done.err
 
 
+def every_verb_names(lab: Lab, account: str, keeper: str, by: str | None) -> None:
+    """See that the four verbs name the keeper, to programs and to people."""
+    title = f"{keeper} ({by})" if by else keeper
+    lab.nbfleet("disconnect", account)
+    for verb, words in VERBS.items():
+        told_so = lab.nbfleet(verb, account, *words, "--json")
+        assert told_so.code == 0, told_so.out + told_so.err
+        data = told_so.answer["data"]
+        found = data["accounts"][0] if "accounts" in data else data
+        assert (found["name"], found["keeper"], found["by"]) == (account, keeper, by), verb
+        shown = lab.nbfleet(verb, account, *words)
+        said = " ".join((shown.out + shown.err).split())
+        assert (f" {title} active" if verb == "status" else f"kept by {title}") in said, said[-1000:]
+
+
 def log_out(lab: Lab, machine: str, user: str) -> None:
     """End every login of a user, the driver's and Ansible's shared connections too."""
     lab.nbfleet("disconnect")
@@ -109,6 +131,7 @@ class TestWithoutSystemd:
 
     def test_every_verb_does_its_work_and_names_the_keeper(self, plain: Lab) -> None:
         assert plain.root("plain13", "test -d /run/systemd/system").code == 1
+        every_verb_names(plain, PLAIN, "session", "setsid")
         found = told(plain, PLAIN)
         assert (found["keeper"], found["state"], found["answers"]) == ("session", "active", True)
         assert found["memory"] > 20_000_000
@@ -202,6 +225,7 @@ class TestWithoutLingering:
         assert "kept by session, because lingering is refused" in " ".join(shown.out.split())
         assert told(forbidden, FORBIDDEN)["keeper"] == "session"
         assert forbidden.root("node12", "pgrep -u leo -x 'tmux: server'").code == 0
+        every_verb_names(forbidden, FORBIDDEN, "session", "tmux")
         open_and_see(forbidden, FORBIDDEN)
         before = server(forbidden, "node12", "leo")
         log_out(forbidden, "node12", "leo")
@@ -213,6 +237,7 @@ class TestWithoutLingering:
             done = forbidden.nbfleet("restart", FORBIDDEN)
             assert done.code == 0, done.err
             assert forbidden.root("node12", "pgrep -u leo -f '^SCREEN .*nbfleet-jupyter'").code == 0
+            every_verb_names(forbidden, FORBIDDEN, "session", "screen")
             before = server(forbidden, "node12", "leo")
             log_out(forbidden, "node12", "leo")
             assert server(forbidden, "node12", "leo") == before != ""
@@ -242,6 +267,7 @@ class TestBySystemUnit:
     def test_every_verb_does_its_work(self, sudoer: Lab) -> None:
         found = told(sudoer, SUDOER)
         assert (found["keeper"], found["state"], found["answers"]) == ("system", "active", True)
+        every_verb_names(sudoer, SUDOER, "system", None)
         open_and_see(sudoer, SUDOER)
         before = server(sudoer, "node12", "sam")
         assert sudoer.root("node12", f"stat -c %U /proc/{before}").out.strip() == "sam"

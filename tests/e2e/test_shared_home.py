@@ -79,6 +79,17 @@ def test_each_machine_has_its_own_and_a_second_run_changes_nothing(homes: Lab) -
     assert len(set(running)) == len(running) == 2
 
 
+def test_the_doctor_tells_each_machine_that_it_is_not_alone(homes: Lab) -> None:
+    looked = homes.nbfleet("doctor", "-i", str(homes.inventory), *ACCOUNTS, "--json")
+    assert looked.code == 0, looked.out + looked.err
+    accounts = looked.answer["data"]["accounts"]
+    said = [line for account in accounts for line in account["checks"] if line["check"] == "home"]
+    assert [line["level"] for line in said] == ["warn", "warn"]
+    told = sorted(line["says"].partition(" is of many machines: ")[2] for line in said)
+    assert told[0] == "this one was first, 1 other has its own names"
+    assert re.fullmatch("what is this one's own has names ending in -node1[23]", told[1])
+
+
 def test_both_are_open_at_once_and_have_histories_that_cannot_lock_each_other(homes: Lab) -> None:
     files = set()
     for account in ACCOUNTS:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ansible.module_utils
+from ansible.parsing.dataloader import DataLoader
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,6 +27,15 @@ def load(role: str, name: str, kind: str = "library") -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def variables(role: str) -> dict[str, Any]:
+    """Return a role's defaults and vars, not rendered yet."""
+    loader = DataLoader()
+    found: dict[str, Any] = {}
+    for name in ("defaults", "vars"):
+        found |= loader.load_from_file(str(ROLES / role / name / "main.yml"), trusted_as_template=True)
+    return found
 
 
 def load_shared(name: str) -> ModuleType:

@@ -264,7 +264,19 @@ def test_a_status_is_one_question(near: near_sshd.Near) -> None:
     connection.open()
     status = service.status(connection, near.endpoint)
     assert (status.state, status.memory, status.since) == ("active", 73400320, "Mon 2030-01-07 10:00:00 UTC")
-    assert service.journal(connection, near.endpoint, lines=5) == ["a line of the journal"]
+    assert service.journal(connection, near.endpoint, lines=5) == (None, ["a line of the journal"])
+
+
+def test_a_session_names_the_program_that_it_is_in(near: near_sshd.Near) -> None:
+    unit = near.folder / "session"
+    unit.write_text("printf 'state=active\\nserver=0\\nby=screen\\n'\n")
+    (near.folder / "jupyter.log").write_text("nbfleet:by=a line of the log\n")
+    endpoint = replace(near.endpoint, keeper="session", unit=str(unit))
+    connection = Connection(near.reach, ask=False)
+    connection.open()
+    assert service.status(connection, endpoint).by == "screen"
+    assert service.ensure_running(connection, endpoint).by == "screen"
+    assert service.journal(connection, endpoint, lines=5) == ("screen", ["nbfleet:by=a line of the log"])
 
 
 def test_noise_of_a_shell_s_start_up_files_is_not_taken_for_an_answer() -> None:

@@ -7,19 +7,15 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from role_code import ROLES
+from role_code import variables
 
 URL = "https://mirror.example.org/pub/Anaconda3-2031.01-1-Linux-x86_64.sh?signed=yes"
 
 
 def rendered(wanted: str, **given: str) -> Any:
-    loader = DataLoader()
-    variables: dict[str, Any] = {"ansible_facts": {"architecture": "x86_64", "user_dir": "/home/robert"}}
-    for name in ("defaults", "vars"):
-        file = str(ROLES / "miniconda" / name / "main.yml")
-        variables |= loader.load_from_file(file, trusted_as_template=True)
-    templar = Templar(loader=loader, variables=variables | given)
-    return templar.template(variables[wanted])
+    facts = {"ansible_facts": {"architecture": "x86_64", "user_dir": "/home/robert"}}
+    found = variables("miniconda") | facts
+    return Templar(loader=DataLoader(), variables=found | given).template(found[wanted])
 
 
 def parameters(**given: str) -> dict[str, Any]:

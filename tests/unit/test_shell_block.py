@@ -431,3 +431,21 @@ def test_an_interactive_bash_sources_conda_and_only_what_is_there(tmp_path: Path
         stdin=subprocess.DEVNULL,
     )
     assert done.stdout.split() == (["sourced"] if conda else []) + ["status", "0"]
+
+
+def test_a_folder_that_another_machine_made_meanwhile_is_taken_and_not_counted_as_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.mkdir
+
+    def late(path: Path, mode: int = 0o777) -> None:
+        if path.name == "state":
+            real(path)
+        real(path, mode=mode)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    folder = tmp_path / "local" / "state" / "nbfleet"
+    assert shell_block.make_folders(folder, 0o700) == [str(folder), str(tmp_path / "local")]
+    (tmp_path / "file").touch()
+    with pytest.raises(shell_block.RefusedError, match="cannot be made"):
+        shell_block.make_folders(tmp_path / "file" / "nbfleet", 0o700)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def ask(
     wanted: str = "digest",
     keepers: str = "",
     path: str = PATH,
+    doctor: dict[str, str] | None = None,
 ) -> str:
     words = {
         "SURVEY_PREFIX": prefix,
@@ -41,8 +43,12 @@ def ask(
         "SURVEY_LINGER": "no",
         "SURVEY_LISTENER": f"{home}/absent.sock",
     }
+    if doctor is not None:
+        words |= {f"SURVEY_{name}": doctor.get(name, "") for name in DOCTOR}
     script = "".join(f"{key}={shlex.quote(value)}\n" for key, value in words.items())
-    script += (ROLE / "files" / "survey.sh").read_text()
+    script += (ROLE / "files" / "survey.sh").read_text().replace("timeout -k 2 10 ", "timeout -k 2 1 ")
+    if doctor is not None:
+        script = script.replace("# @MORE@", (ROLE / "files" / "doctor.sh").read_text())
     environment = {"HOME": str(home), "PATH": path}
     run = subprocess.run([shell], input=script, env=environment, check=True, capture_output=True, text=True)
     assert run.stderr == ""
@@ -67,6 +73,93 @@ def test_a_python_in_the_prefix_is_seen_under_the_mark_for_home(tmp_path: Path, 
     python.write_text("#!/bin/sh\nexit 0\n")
     python.chmod(0o755)
     assert survey_answer(ask(tmp_path, "@HOME@/conda", shell))["prefix_python"] is True
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """Put a shell script where a program is looked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_python_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    tools, home = tmp_path / "tools", tmp_path / "home"
+    for folder, name in ((tools, "python3"), (home / "conda" / "bin", "python")):
+        program(folder, name, "sleep 60")
+    program(tools, "python3.14", "echo /opt/python3.14")
+    began = time.monotonic()
+    answer = survey_answer(ask(home, "@HOME@/conda", path=f"{tools}:{PATH}", doctor={}))
+    assert time.monotonic() - began < 30
+    assert (answer["prefix_python"], answer["python"]) == (False, "/opt/python3.14")
+    assert (answer["listening"], answer["machine_python"]) == (False, "broken")
+
+
+def only(tools: Path, *names: str) -> str:
+    """Return a PATH with this machine's programs but for some."""
+    tools.mkdir(parents=True, exist_ok=True)
+    for folder in ("/bin", "/usr/bin"):
+        for path in Path(folder).iterdir():
+            if path.name not in names and not (tools / path.name).exists():
+                (tools / path.name).symlink_to(path)
+    return str(tools)
+
+
+def test_where_no_time_can_be_set_nothing_is_given_up(tmp_path: Path) -> None:
+    program(tmp_path / "home" / "conda" / "bin", "python", "exit 0")
+    path = only(tmp_path / "tools", "timeout")
+    assert survey_answer(ask(tmp_path / "home", "@HOME@/conda", path=path))["prefix_python"] is True
+
+
+DOCTOR = {
+    "URLS": "https://mirror.example.org/x",
+    "PROXY": "http://me:secret@proxy:3128",
+    "NO_PROXY": "intra.example.org",
+    "CA_BUNDLE": "/etc/own.pem",
+}
+TOLD = 'echo "$*|$https_proxy|$no_proxy" >"$HOME/told"\n'
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("printf '200 200'", "200"),
+        ("printf '000 407'; exit 56", "407"),
+        ("printf '000 200'; exit 28", "000"),
+        ("printf '000 000'; exit 7", "000"),
+        ("printf '000 000'; exit 60", "certificate"),
+    ],
+)
+def test_the_doctor_asks_with_proxy_and_certificates(tmp_path: Path, said: str, code: str) -> None:
+    program(tmp_path / "tools", "curl", TOLD + said)
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda", path=f"{tmp_path}/tools:{PATH}", doctor=DOCTOR))
+    assert answer["urls"] == [f"{code} https://mirror.example.org/x"]
+    words, proxy, direct = (tmp_path / "told").read_text().strip().split("|")
+    assert "--cacert /etc/own.pem" in words
+    assert "secret" not in words
+    assert (proxy, direct) == (DOCTOR["PROXY"], DOCTOR["NO_PROXY"])
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("echo '  HTTP/1.1 404 Not Found' >&2; exit 8", "404"), ("exit 5", "certificate"), ("exit 4", "000")],
+)
+def test_the_doctor_asks_by_wget_where_no_curl_is(tmp_path: Path, said: str, code: str) -> None:
+    path = only(tmp_path / "tools", "curl", "wget")
+    program(tmp_path / "tools", "wget", TOLD + said)
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda", path=path, doctor=DOCTOR))
+    assert answer["urls"] == [f"{code} https://mirror.example.org/x"]
+    words, proxy, direct = (tmp_path / "told").read_text().strip().split("|")
+    assert "--ca-certificate=/etc/own.pem" in words
+    assert (proxy, direct) == (DOCTOR["PROXY"], DOCTOR["NO_PROXY"])
+
+
+def test_the_doctor_says_what_is_not_there(tmp_path: Path) -> None:
+    path = only(
+        tmp_path / "tools", "curl", "wget", "tmux", "screen", *(f.name for f in Path("/usr/bin").glob("python3*"))
+    )
+    answer = survey_answer(ask(tmp_path, "@HOME@/conda", path=path, doctor=DOCTOR))
+    assert (answer["machine_python"], answer["session_by"]) == ("none", "setsid")
+    assert answer["urls"] == ["none https://mirror.example.org/x"]
 
 
 def test_noise_around_the_answer_is_left_out() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nbfleet import background, bridge, browser, probe, service
+from nbfleet import background, bridge, browser, keepers, probe, service
 from nbfleet.answer import Answer
 from nbfleet.control import control_folder
 from nbfleet.errors import ForwardError
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         stack.callback(forward.close)
         store.remember_port(endpoint.name, forward.local_port)
         page = show(endpoint, forward.local_port, forward.token, args, display)
+        display.say(f"{endpoint.name}: Jupyter is kept by {keepers.title(endpoint.keeper, forward.by)}.")
         if forward.bridge == "session" and not endpoint.ssh.identity:
             display.say(f"{endpoint.name}: SSH forwards nothing to Jupyter there; a session carries the connections.")
         answer = describe(endpoint, forward, args)
@@ -77,11 +78,11 @@ def reuse(endpoint: Endpoint, local_port: int, args: argparse.Namespace, display
     connection.open()
     running = service.ensure_running(connection, endpoint)
     forward = Forward(endpoint, local_port, connection=connection)
-    forward.token, forward.started = running.token, running.started
+    forward.token, forward.started, forward.by = running.token, running.started, running.by
     # The other process may be on its way back from a lost connection.
     probe.wait_until_ready(local_port, endpoint, running.token, seconds=2 * LONGEST_PAUSE)
     forward.bridge = "session" if bridge.alive(connection, endpoint, local_port) else "forward"
-    display.say(f"{endpoint.name} is open already.")
+    display.say(f"{endpoint.name} is open already; Jupyter is kept by {keepers.title(endpoint.keeper, forward.by)}.")
     page = show(endpoint, local_port, running.token, args, display)
     if page:
         browser.remove_after_use(page)
@@ -110,6 +111,8 @@ def describe(endpoint: Endpoint, forward: Forward, args: argparse.Namespace) -> 
         "url": url,
         "local_port": forward.local_port,
         "base_url": endpoint.base_url,
+        "keeper": endpoint.keeper,
+        "by": forward.by,
         "bridge": forward.bridge,
         "started": forward.started,
         "background": bool(args.background),

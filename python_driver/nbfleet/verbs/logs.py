@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbfleet import process, service
+from nbfleet import keepers, process, service
 from nbfleet.answer import Answer
 from nbfleet.errors import FailedError, UsageError
 from nbfleet.ssh import Connection
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace, display: Display) -> Answer:
     """Show the last lines, or follow them."""
-    del display
     if args.follow and args.json:
         raise UsageError("--follow has no end, and --json is one object.", hint="Leave one of them out.")
     endpoint = Store().get(args.host)
     connection = Connection(endpoint.ssh)
     connection.open()
+    by, lines = service.journal(connection, endpoint, lines=0 if args.follow else args.lines)
+    display.say(f"{endpoint.name}: Jupyter is kept by {keepers.title(endpoint.keeper, by)}.")
     if args.follow:
         return Answer({}, lines=following(service.follow(connection, endpoint, lines=args.lines)))
-    lines = service.journal(connection, endpoint, lines=args.lines)
     if not lines:
         raise FailedError(
             f"{endpoint.name}: the journal is empty, or this account may not read it.",
             hint="A journal that is kept in memory only is for its administrators; they make it persistent with "
             "Storage=persistent in journald.conf.",
         )
-    return Answer({"name": endpoint.name, "lines": lines}, "\n".join(lines))
+    data = {"name": endpoint.name, "keeper": endpoint.keeper, "by": by, "lines": lines}
+    return Answer(data, "\n".join(lines))
 
 
 def following(child: process.Child[str]) -> Iterator[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbfleet import service
-from nbfleet.answer import Answer
+from nbfleet import keepers, service
+from nbfleet.answer import Answer, columns
 from nbfleet.ssh import Connection
 from nbfleet.store import Store
 from nbfleet.verbs.up import play, report
@@ -22,11 +22,12 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         args.check = args.diff = False
         args.extra_vars = [*args.extra_vars, "jupyter_service_new_token=true"]
         return report(play(args, "restart", Store(), display), check=False)
-    done = []
+    done, rows = [], []
     for endpoint in Store().find(args.hosts):
         with display.stage(f"Restart Jupyter of {endpoint.name}"):
             connection = Connection(endpoint.ssh)
             connection.open()
-            service.ensure_running(connection, endpoint, restart=True)
-        done.append(endpoint.name)
-    return Answer({"restarted": done})
+            running = service.ensure_running(connection, endpoint, restart=True)
+        done.append({"name": endpoint.name, "keeper": endpoint.keeper, "by": running.by})
+        rows.append([endpoint.name, "restarted", f"kept by {keepers.title(endpoint.keeper, running.by)}"])
+    return Answer({"restarted": [account["name"] for account in done], "accounts": done}, columns(rows))

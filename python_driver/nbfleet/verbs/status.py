@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nbfleet import service
+from nbfleet import keepers, service
 from nbfleet.answer import Answer, columns
 from nbfleet.errors import NbfleetError, PartialError, UnreachableError
 from nbfleet.ssh import Connection
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         data.append({**asdict(status), "url": url})
         words = [
             status.name,
-            status.keeper,
+            keepers.title(status.keeper, status.by),
             status.state,
             ANSWERS[status.answers],
             size(status.memory),

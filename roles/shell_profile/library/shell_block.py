@@ -413,18 +413,22 @@ def make_folders(folder: Path, mode: int) -> list[str]:
     Raises:
         RefusedError: It cannot be made.
     """
-    missing = []
+    missing: list[Path] = []
     while not folder.exists():
         missing.append(folder)
         folder = folder.parent
-    try:
-        for path in reversed(missing):
+    made: list[str] = []
+    for path in reversed(missing):
+        try:
             path.mkdir(mode=mode)
-    except OSError as error:
-        raise RefusedError(
-            f"{path} cannot be made ({error.strerror}); correct the rights of {path.parent}, and run again"
-        ) from error
-    return [str(path) for path in missing]
+        except OSError as error:
+            if isinstance(error, FileExistsError) and path.is_dir():
+                continue  # another run, or another machine that has this home, was quicker
+            raise RefusedError(
+                f"{path} cannot be made ({error.strerror}); correct the rights of {path.parent}, and run again"
+            ) from error
+        made.insert(0, str(path))
+    return made
 
 
 class Records:

@@ -24,6 +24,8 @@ cd "$HOME" || cd /
 say() { printf '%s=%s\n' "$1" "$2"; }
 has() { command -v "$1" >/dev/null; }
 yes_no() { if "$@" >/dev/null; then echo yes; else echo no; fi; }
+# A program that may hang, as a Python on a file system that does not answer, with an end where the machine can set one.
+limited() { if has timeout; then timeout -k 2 10 "$@"; else "$@"; fi; }
 
 # The file system's figures for a path that may not exist yet: its nearest parent answers.
 space() {
@@ -46,6 +48,14 @@ at_home() {
 }
 SURVEY_PREFIX=$(at_home "$SURVEY_PREFIX")
 
+# File systems that are known to be of many machines.
+of_many() {
+  case $(stat -f -c %T "$HOME") in
+    nfs* | smb* | cifs | afs | lustre | gpfs | panfs | ceph | beegfs | ocfs2 | gfs* | v9fs) ;;
+    *) return 1 ;;
+  esac
+}
+
 # Many machines may see this home. The first one has the plain names for what is its own, and notes itself; every other
 # one, and all of them on a file system that is known to be of many, have names with their own at the end.
 machine=$(cat /etc/machine-id)
@@ -55,10 +65,8 @@ if [ -e "$receipts-$here" ]; then
   apart=-$here
 elif read -r owner_id owner_name <"$(at_home "$SURVEY_OWNER")"; then
   [ "$owner_id" = "${machine:-none}" ] || [ "$owner_name" = "$here" ] || apart=-$here
-elif [ ! -e "$receipts" ]; then
-  case $(stat -f -c %T "$HOME") in
-    nfs* | smb* | cifs | afs | lustre | gpfs | panfs | ceph | beegfs | ocfs2 | gfs* | v9fs) apart=-$here ;;
-  esac
+elif [ ! -e "$receipts" ] && of_many; then
+  apart=-$here
 fi
 SURVEY_RECEIPT=$receipts$apart
 others=
@@ -133,11 +141,11 @@ probe=$(mktemp "$temporary/nbfleet.XXXXXX") && {
 # The interpreter that Ansible's modules can use (3.9 or newer), if there is one before ours.
 # Its own word for its path: a shim on PATH need not run for everybody.
 python=
-prefix_python=$(yes_no "$SURVEY_PREFIX/bin/python" -c 'import sys')
+prefix_python=$(yes_no limited "$SURVEY_PREFIX/bin/python" -c 'import sys')
 if [ "$prefix_python" = no ]; then
   for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 /usr/libexec/platform-python; do
     has "$candidate" || continue
-    python=$("$candidate" -c 'import sys; sys.version_info >= (3, 9) and print(sys.executable)')
+    python=$(limited "$candidate" -c 'import sys; sys.version_info >= (3, 9) and print(sys.executable)')
     [ -z "$python" ] || break
   done
 fi
@@ -264,7 +272,7 @@ case ${keeper:-none} in
   session) say service "$(session_state)" ;;
   none) say service "" ;;
 esac
-say listening "$(yes_no timeout 10 "$SURVEY_PREFIX/bin/python" -I -S -c '
+say listening "$(yes_no limited "$SURVEY_PREFIX/bin/python" -I -S -c '
 import socket, sys
 place = sys.argv[1]
 server = socket.socket(socket.AF_INET if place.isdigit() else socket.AF_UNIX)

@@ -18,7 +18,7 @@ END = "<<end of nbfleet survey>>"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TEXTS = {
     *("libc_version", "kernel", "distribution", "hostname", "user", "wanted"),
-    *("keeper", "kept", "refused", "runtime"),
+    *("keeper", "kept", "refused", "runtime", "machine_python"),
     *("machine", "apart", "others"),
 }
 

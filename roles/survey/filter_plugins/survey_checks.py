@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 BEGIN = "<<nbfleet survey 1>>"
 LONGEST = 110  # characters of a prefix that fit into a program's first line
 CLOCK_SECONDS = 300  # off by more: certificates and file times begin to mislead
+LOW_MEGABYTES, LOW_INODES = 200, 1000  # free where conda is there: too little for work
+OLDEST_PYTHON = (3, 9)  # that Ansible's modules run with
 
 Check = dict[str, str]
 
@@ -21,7 +24,13 @@ def check(name: str, level: str, says: str) -> Check:
 
 
 def survey_checks(
-    stdout: str, answer: Mapping[str, Any], work: Sequence[str], refusals: Sequence[str], needs: Mapping[str, Any]
+    stdout: str,
+    answer: Mapping[str, Any],
+    work: Sequence[str],
+    refusals: Sequence[str],
+    needs: Mapping[str, Any],
+    urls: Mapping[str, Sequence[str]],
+    spared: Mapping[str, str],
 ) -> list[Check]:
     """Return what there is to say about an account, in the order in which it matters.
 
@@ -30,19 +39,21 @@ def survey_checks(
         answer: The survey's answer, with those of doctor.sh.
         work: Why a run would have work.
         refusals: Why it would not begin.
-        needs: What conda needs: `glibc`, `megabytes`, `prefix`.
+        needs: What conda needs: `glibc`, `megabytes`, `inodes`, `prefix`.
+        urls: The addresses that the account needs, of `installer` and `channel`.
+        spared: Why it does not need them.
     """
     return [
         _shell(stdout, answer),
         _python(answer),
         _libc(answer, str(needs["glibc"])),
-        _space(answer, int(needs["megabytes"])),
+        _space(answer, needs),
         _home(answer, str(needs["prefix"])),
         *_temporary(answer),
-        *_addresses(answer),
+        *_addresses(answer, urls, spared),
         _clock(answer),
         _keeper(answer),
-        _run(work, refusals),
+        _run(answer, work, refusals),
     ]
 
 
@@ -54,9 +65,14 @@ def _shell(stdout: str, answer: Mapping[str, Any]) -> Check:
 
 
 def _python(answer: Mapping[str, Any]) -> Check:
-    if answer["prefix_python"]:
-        return check("python", "ok", "conda's own")
-    return check("python", "ok", f"{answer.get('machine_python') or 'none'} on the machine; conda brings its own")
+    has = str(answer.get("machine_python", "none"))
+    if has == "none":
+        has = f"only {answer['python']}" if answer["python"] else "none"
+    elif has == "broken":
+        has = "broken, its python3 does not run"
+    elif tuple(int(part) for part in re.findall(r"\d+", has)[:2]) < OLDEST_PYTHON:
+        has += ", too old for Ansible"
+    return check("python", "ok", f"{has}; nbfleet {'has brought' if answer['prefix_python'] else 'brings'} its own")
 
 
 def _libc(answer: Mapping[str, Any], needed: str) -> Check:
@@ -67,11 +83,19 @@ def _libc(answer: Mapping[str, Any], needed: str) -> Check:
     return check("libc", "ok" if enough else "fail", f"glibc {has}, {needed} is needed")
 
 
-def _space(answer: Mapping[str, Any], needed: int) -> Check:
-    free = answer["home_free_mb"]
+def _space(answer: Mapping[str, Any], needs: Mapping[str, Any]) -> Check:
+    place = "at home" if needs["prefix"].startswith(f"{answer['home']}/") else f"at {needs['prefix']}"
+    megabytes, inodes = answer["prefix_free_mb"], answer["prefix_free_inodes"]
+    # Some file systems make inodes as they are needed, and count none.
+    files = f" and {inodes} files (inodes)" if inodes else ""
+    free = f"{megabytes} MB{files} free {place}"
     if answer["prefix_python"]:
-        return check("space", "ok" if free > 200 else "warn", f"{free} MB free at home, conda is there")
-    return check("space", "ok" if free >= needed else "fail", f"{free} MB free at home, {needed} MB are needed")
+        low = megabytes <= LOW_MEGABYTES or (files and inodes <= LOW_INODES)
+        return check("space", "warn" if low else "ok", f"{free}, conda is there")
+    enough = megabytes >= int(needs["megabytes"]) and (not files or inodes >= int(needs["inodes"]))
+    return check(
+        "space", "ok" if enough else "fail", f"{free}, {needs['megabytes']} MB and {needs['inodes']} are needed"
+    )
 
 
 def _home(answer: Mapping[str, Any], prefix: str) -> Check:
@@ -84,10 +108,17 @@ def _home(answer: Mapping[str, Any], prefix: str) -> Check:
         return check(
             "home", "fail", f"{prefix} has more than {LONGEST} characters, conda's programs stop working beyond"
         )
+    place = f"{answer['home']}, on {answer['home_filesystem']}"
+    others = str(answer.get("others", "")).split()
     if answer.get("apart"):
         own = f"what is this one's own has names ending in {answer['apart']}"
-        return check("home", "warn", f"{answer['home']}, on {answer['home_filesystem']}, is of many machines: {own}")
-    return check("home", "ok", f"{answer['home']}, on this machine's own disk")
+        return check("home", "warn", f"{place}, is of many machines: {own}")
+    if others:
+        has = f"{len(others)} other{'s have their' if len(others) > 1 else ' has its'}"
+        return check("home", "warn", f"{place}, is of many machines: this one was first, {has} own names")
+    if answer.get("home_of_many"):
+        return check("home", "warn", f"{place}, may be of many machines; no other one has a Jupyter there")
+    return check("home", "ok", f"{place}; no other machine is known to have it")
 
 
 def _temporary(answer: Mapping[str, Any]) -> list[Check]:
@@ -96,18 +127,34 @@ def _temporary(answer: Mapping[str, Any]) -> list[Check]:
     return [check("temporary", "ok", "programs may not run from /tmp; none of ours does")]
 
 
-def _addresses(answer: Mapping[str, Any]) -> list[Check]:
+def _addresses(answer: Mapping[str, Any], urls: Mapping[str, Sequence[str]], spared: Mapping[str, str]) -> list[Check]:
+    codes = {url: code for code, _, url in (text.partition(" ") for text in answer.get("urls", []))}
     found = []
-    for code, _, url in (text.partition(" ") for text in answer.get("urls", [])):
-        if code == "none":
-            found.append(check("channel", "fail", "neither curl nor wget is there to download with"))
-        elif not code.strip("0"):
-            found.append(check("channel", "fail", f"{url} does not answer; set a proxy or a mirror"))
-        elif code in ("401", "403", "407") or code.startswith("5"):
-            found.append(check("channel", "warn", f"{url} answers {code}"))
-        else:
-            found.append(check("channel", "ok", f"{url} answers"))
+    for name, addresses in urls.items():
+        why = spared.get(name) or ("conda is there" if name == "installer" and answer["prefix_python"] else "")
+        told = [check(name, *_address(name, codes[url], url)) for url in addresses if url in codes]
+        if why and (not told or any(line["level"] != "ok" for line in told)):
+            says = "; ".join([*(line["says"].partition(";")[0] for line in told), why])
+            told = [check(name, "ok", f"not needed: {says}")]
+        found += told
     return found
+
+
+def _address(name: str, code: str, url: str) -> tuple[str, str]:
+    """Return the level and the sentence for what an address of the installer or a channel answered."""
+    if code == "none" and name == "installer":
+        return "fail", "neither curl nor wget is there to download with"
+    if code == "none":
+        return "ok", f"{url} was not asked, for want of curl and wget; conda needs neither"
+    if code == "certificate":
+        return "fail", f"{url} has a certificate that is not trusted there; name a file with those that are"
+    if not code.strip("0"):
+        return "fail", f"{url} does not answer; set a proxy or a mirror"
+    if name == "channel" and code in ("404", "410"):  # a folder need not show what is in it
+        return "fail", f"{url} answers {code}, nothing is there; correct the channel"
+    if code in ("401", "403", "407") or code.startswith("5"):
+        return "warn", f"{url} answers {code}"
+    return "ok", f"{url} answers"
 
 
 def _clock(answer: Mapping[str, Any]) -> Check:
@@ -120,20 +167,31 @@ def _clock(answer: Mapping[str, Any]) -> Check:
 
 
 def _keeper(answer: Mapping[str, Any]) -> Check:
-    keeper, refused = answer["keeper"], answer["refused"]
+    keeper, refused = _kept_by(answer), answer["refused"]
     if keeper == "none":
         return check("keeper", "fail", f"none: {refused}; ask an admin for `loginctl enable-linger {answer['user']}`")
     says = keeper + (f", because {refused}" if refused else "")
-    if keeper == "session":
+    if answer["keeper"] == "session":
         says += "; a reboot is survived by cron alone" if answer.get("cron") else "; a reboot is not survived"
         return check("keeper", "warn", says)
     return check("keeper", "warn" if refused else "ok", says)
 
 
-def _run(work: Sequence[str], refusals: Sequence[str]) -> Check:
+def _kept_by(answer: Mapping[str, Any]) -> str:
+    """Return the keeper, and of a session the program that would begin it."""
+    by = answer.get("session_by") if answer["keeper"] == "session" else ""
+    return f"{answer['keeper']} ({by})" if by else str(answer["keeper"])
+
+
+def _run(answer: Mapping[str, Any], work: Sequence[str], refusals: Sequence[str]) -> Check:
     if refusals:
         return check("up", "fail", " ".join(refusals))
-    return check("up", "ok", f"has work: {'; '.join(work)}" if work else "has nothing to do")
+    if not work:
+        return check("up", "ok", "has nothing to do")
+    if answer["receipt"] is True:
+        return check("up", "ok", f"has work: {'; '.join(work)}")
+    conda = "take the conda that is there," if answer["prefix_python"] else "install conda,"
+    return check("up", "ok", f"would {conda} install Jupyter, and make a service kept by {_kept_by(answer)}")
 
 
 class FilterModule:
