@@ -78,7 +78,7 @@ def test_a_program_that_cannot_is_named_with_its_own_words(tmp_path: Path, ruby:
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(specs.Refusal, match="there is no nothing-here on .* for the kernel Ruby; install it"):
+    with pytest.raises(specs.Refusal, match=r"there is no nothing-here on .* for the kernel Ruby; install it"):
         ensure(tmp_path / "env", kernel(argv=["nothing-here"]))
 
 
