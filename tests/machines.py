@@ -101,12 +101,13 @@ class Lab:
         """Be a user with no SSH connection and no endpoint yet, for as long as the block lasts."""
         runtime = tempfile.mkdtemp(prefix="nf", dir="/tmp")  # a short path, for the control sockets
         own = {"XDG_RUNTIME_DIR": runtime, "NBFLEET_STATE_DIR": f"{runtime}/state"}
+        own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = f"{runtime}/ansible-ssh"  # where plain Ansible shares connections
         lab = Lab(self.directory, {**self.environment, **own, **environment})
         try:
             yield lab
         finally:
             lab.nbfleet("disconnect")
-            for path in Path(runtime, "nbfleet-ssh").glob("*"):
+            for path in Path(runtime).glob("*-ssh/*"):
                 if path.is_socket():
                     self.run("ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "any")
             shutil.rmtree(runtime)

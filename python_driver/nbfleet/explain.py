@@ -106,15 +106,15 @@ _SSH: tuple[tuple[str, Reason], ...] = (
         r"administratively prohibited|open failed|stdio forwarding failed",
         Reason(
             "forward_refused",
-            "is not let through by the machine before it",
-            "Ask who runs that machine about AllowTcpForwarding and PermitOpen in its SSH server.",
+            "is not let through by {before}",
+            "Ask who runs {before} about AllowTcpForwarding and PermitOpen in its SSH server.",
         ),
     ),
     (
         r"UNKNOWN port 65535",
         Reason(
             "jump_failed",
-            "cannot be reached: the machine before it, or its ProxyCommand, hung up",
+            "cannot be reached: {before}, or its ProxyCommand, hung up",
             "Try ssh with the same arguments; its words name the machine that refuses.",
         ),
     ),
@@ -138,15 +138,17 @@ def runs_nothing(words: str) -> bool:
     return re.search(_RUNS_NOTHING, words) is not None
 
 
-def ssh_reason(words: str, *, where: str) -> Reason:
-    """Return what ssh's own words mean for the machine `where`."""
+def ssh_reason(words: str, *, where: str, before: str = "") -> Reason:
+    """Return what ssh's own words mean for the machine `where`, which is reached through the machine `before`."""
+    before = before or "the machine before it"
     for pattern, reason in _SSH:
         if re.search(pattern, words, re.IGNORECASE):
             offending = re.search(r"Offending .*? in (.+?):(\d+)", words)
             file = f" (line {offending[2]} of {offending[1]})" if offending else ""
             methods = re.search(r"Permission denied \((.*?)\)", words)
-            says = reason.says.format(methods=methods[1] if methods else "", keys=_both_keys(words, offending))
-            hint = reason.hint.format(where=where, file=file, words=last_line(words))
+            keys = _both_keys(words, offending)
+            says = reason.says.format(methods=methods[1] if methods else "", keys=keys, before=before)
+            hint = reason.hint.format(where=where, file=file, words=last_line(words), before=before)
             return Reason(reason.code, says, hint, reason.askable)
     return Reason("unreachable", f"cannot be reached ({last_line(words)})", f"Try: ssh {where}")
 
@@ -213,5 +215,5 @@ def first_sentence(result: dict[str, Any]) -> str:
     message = str(result.get("msg") or "").strip()
     if not message or message.startswith("non-zero return code"):
         message = last_line(str(result.get("stderr") or "") or str(result.get("stdout") or ""))
-    message = re.sub(r"^Task failed: ", "", message)
+    message = re.sub(r"^(?:Task failed: |The filter plugin '\w+' failed: )+", "", message)
     return " ".join(message.split())[:600].rstrip(".")

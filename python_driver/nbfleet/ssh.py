@@ -144,7 +144,8 @@ class Connection:
             done = process.run([*words, *self._lasting_jump(), *self._words(batch=False)], keep_output=False)
         if done.code != 0:
             said = done.err or ("timed out" if done.code == 124 else "")
-            raise self._unreachable(self._words_of_the_hop(said), behind=behind)
+            before = "".join(hop.title for hop in self.hops()[-1:])
+            raise self._unreachable(self._words_of_the_hop(said), before=before, behind=behind)
 
     def _lasting_jump(self) -> list[str]:
         """Return words for a jump that outlives the terminal at which ssh asked: closing it would end the jump."""
@@ -167,8 +168,8 @@ class Connection:
         done = process.run([self._ssh, *alone, *hop._words(batch=True)], own_session=True, timeout=30)
         return done.err or words
 
-    def _unreachable(self, words: str, *, behind: str = "") -> UnreachableError:
-        reason = ssh_reason(words, where=self.reach.title)
+    def _unreachable(self, words: str, *, before: str = "", behind: str = "") -> UnreachableError:
+        reason = ssh_reason(words, where=self.reach.title, before=before)
         way = f", on the way to {behind}," if behind else ""
         error = UnreachableError(f"{self.reach.title}{way} {reason.says}.", hint=reason.hint)
         error.data = {"reason": reason.code, "askable": reason.askable}

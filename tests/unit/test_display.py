@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from nbfleet.display import LONG, Display
 from nbfleet.progress import Account, Progress
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def event(kind: str, **data: Any) -> dict[str, Any]:
@@ -31,9 +29,10 @@ def test_each_account_has_its_task_its_count_and_its_end() -> None:
     assert (account.state, account.changed, account.sentence, progress.pid) == ("done", 1, "", 7)
 
 
-def test_a_failure_is_one_sentence_of_the_task_s_own() -> None:
+@pytest.mark.parametrize("prefix", ["Task failed: ", "Task failed: The filter plugin 'survey_answer' failed: "])
+def test_a_failure_is_one_sentence_of_the_task_s_own(prefix: str) -> None:
     progress = Progress()
-    result = {"msg": "Task failed: /home has 1 GB free,\n 3 are needed."}
+    result = {"msg": f"{prefix}/home has 1 GB free,\n 3 are needed."}
     progress.take(event("runner_on_failed", host="a", task="Refuse too little disk", res=result))
     progress.take(stats(failures={"a": 1}, processed={"a": 1}))
     account = progress.accounts["a"]
