@@ -30,6 +30,11 @@ def playbook(name: str) -> Path:
     return path
 
 
+def role_file(role: str, name: str) -> str:
+    """Return the text of a file that a role runs on an account, for the driver to run it as well."""
+    return (playbook("site").parent / "roles" / role / "files" / name).read_text()
+
+
 def ansible_config() -> Path | None:
     """Return the ansible.cfg that came with nbfleet; None where Ansible finds one of the user's."""
     ours = (checkout() or PACKAGE / "_content") / "ansible.cfg"

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbfleet import keepers
+from nbfleet import content, keepers
 from nbfleet.errors import FailedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -19,12 +19,24 @@ START_SECONDS = 200  # the unit's own limit is 180
 
 _SAY = """\
 say() { printf '%s\\n' "nbfleet:$1"; }
+server() { pid=$(show MainPID); python=$(readlink -f "/proc/$pid/exe" 2>/dev/null); }
 """
 
+# The words that the server runs with name its configuration.
 _ENSURE = """\
 state=$(state)
 started=no
-if [ "$state" != active ] || [ {again} = yes ]; then
+wrong=
+if [ {again} = yes ]; then
+  server
+  config=$(tr '\\0' '\\n' 2>/dev/null <"/proc/$pid/cmdline" | sed -n 's/^--config=//p')
+  if [ -n "$config" ] && [ -x "$python" ]; then
+    wrong=$("$python" -IBc {readable} "$config" 2>&1 | tail -n 1)
+  fi
+fi
+if [ -n "$wrong" ]; then
+  say "wrong=$wrong"
+elif [ "$state" != active ] || [ {again} = yes ]; then
   started=yes
   words=$(order {order})
   state=$(state)
@@ -48,8 +60,7 @@ say "load=$(show LoadState)"
 say "since=$(show ActiveEnterTimestamp)"
 say "by=$(by)"
 say "memory=$(show MemoryCurrent)"
-pid=$(show MainPID)
-python=$(readlink -f "/proc/$pid/exe" 2>/dev/null)
+server
 if [ "${{pid:-0}}" != 0 ] && [ -x "$python" ]; then
   "$python" -I - "$pid" {listen} {place} {base_url} <<'PYTHON'
 import os, pathlib, socket, sys
@@ -124,14 +135,19 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
     """Start the service if it is down, or restart it, and read the token: one round trip.
 
     Raises:
-        FailedError: It does not come up, or there is no usable token.
+        FailedError: It does not come up, would not come up again, or there is no usable token.
     """
     text = _ENSURE.format(
         token=shlex.quote(endpoint.token_file),
         order="restart" if restart else "start",
         again="yes" if restart else "no",
+        readable=shlex.quote(content.role_file("jupyter_service", "readable.py")),
     )
     answer = ask(connection, keepers.head(endpoint) + _SAY + text, timeout=START_SECONDS)
+    if wrong := answer.get("wrong"):
+        raise FailedError(
+            f"{endpoint.name}: Jupyter was not restarted: {wrong}.", hint=f"nbfleet up {endpoint.name} writes it anew."
+        )
     if answer.get("state") != "active":
         raise FailedError(f"{endpoint.name}: Jupyter does not start: {why(answer)}.", hint=remedy(answer, endpoint))
     token = answer.get("token", "")

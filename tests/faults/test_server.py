@@ -166,6 +166,25 @@ def test_a_configuration_broken_by_hand_is_mended_under_the_running_server(
     assert notebook.run(kernel, "print(x)") == "42"
 
 
+def test_a_restart_that_would_end_at_a_broken_configuration_is_refused(account: Account, notebook: Notebook) -> None:
+    kernel = notebook.start_kernel()
+    notebook.run(kernel, "x = 42")
+    process = server(account)
+    line = account.shell(f"echo 'c.ServerApp.port = (' >>{CONFIG}; wc -l <{CONFIG}")
+    before = account.home()
+    said = f"Jupyter was not restarted: /home/robert/{CONFIG} has a mistake in its line {line} ('(' was never closed"
+    for words in ((), ("--new-token", "-i", str(account.lab.inventory))):
+        told(account.nbfleet("restart", *words), account.name, said, "nbfleet up", "writes it anew", code=5)
+        assert account.lost(before) == []
+        assert server(account) == process
+    assert notebook.run(kernel, "print(x)") == "42"
+    account.recovers()
+    assert notebook.run(kernel, "print(x)") == "42"
+    restarted = account.nbfleet("restart")
+    assert restarted.code == 0, restarted.out
+    assert notebook.kernels() == []
+
+
 def test_a_broken_line_of_the_inventory_is_refused_before_the_running_server_ends(
     account: Account, notebook: Notebook
 ) -> None:
