@@ -218,7 +218,8 @@ def send(channel: socket.socket, kind: int, data: bytes) -> None:
 def telling(log: Path) -> str:
     """Return the line of the server's own words that says best why it failed."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"(Error|Exception)\b.*:|^\[[EC] ", line)]
+    # That it was ended is our own doing.
+    errors = [line for line in lines if re.search(r"(Error|Exception)\b.*:|^\[[EC] (?!.*received signal)", line)]
     return (errors or lines or [""])[-1][:300].rstrip(".")
 
 
