@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbfleet import content, keepers
+from nbfleet import content, keepers, scripts
 from nbfleet.errors import FailedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -16,79 +16,6 @@ if TYPE_CHECKING:
 
 MARK = "nbfleet:"
 START_SECONDS = 200  # the unit's own limit is 180
-
-_SAY = """\
-say() { printf '%s\\n' "nbfleet:$1"; }
-server() { pid=$(show MainPID); python=$(readlink -f "/proc/$pid/exe" 2>/dev/null); }
-"""
-
-# The words that the server runs with name its configuration.
-_ENSURE = """\
-state=$(state)
-started=no
-wrong=
-if [ {again} = yes ]; then
-  server
-  config=$(tr '\\0' '\\n' 2>/dev/null <"/proc/$pid/cmdline" | sed -n 's/^--config=//p')
-  if [ -n "$config" ] && [ -x "$python" ]; then
-    wrong=$("$python" -IBc {readable} "$config" 2>&1 | tail -n 1)
-  fi
-fi
-if [ -n "$wrong" ]; then
-  say "wrong=$wrong"
-elif [ "$state" != active ] || [ {again} = yes ]; then
-  started=yes
-  words=$(order {order})
-  state=$(state)
-fi
-say "started=$started"
-say "state=$state"
-say "by=$(by)"
-if [ "$state" = active ]; then
-  say "token=$(cat {token} 2>/dev/null)"
-else
-  say "load=$(show LoadState)"
-  say "words=$(printf %s "$words" | tr '\\n' ' ')"
-  telling='error|refus|denied|no such|not found|in use|token file is'
-  say "log=$(log 40 cat | grep -iE "$telling" | tail -n 1)"
-fi
-"""
-
-_SURVEY = """\
-say "state=$(state)"
-say "load=$(show LoadState)"
-say "since=$(show ActiveEnterTimestamp)"
-say "by=$(by)"
-say "memory=$(show MemoryCurrent)"
-server
-if [ "${{pid:-0}}" != 0 ] && [ -x "$python" ]; then
-  "$python" -I - "$pid" {listen} {place} {base_url} <<'PYTHON'
-import os, pathlib, socket, sys
-pid, listen, place, base_url = sys.argv[1:]
-try:
-    if listen == "socket":
-        server = socket.socket(socket.AF_UNIX)
-        server.settimeout(5)
-        server.connect(place)
-    else:
-        server = socket.create_connection(("127.0.0.1", int(place)), 5)
-    server.sendall(f"GET {{base_url}}api HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n".encode())
-    print("nbfleet:answers=" + ("yes" if b" 200 " in server.recv(64) else "no"))
-except OSError:
-    print("nbfleet:answers=no")
-todo, pages = [pid], 0
-while todo:
-    process = pathlib.Path("/proc", todo.pop())
-    try:
-        pages += int((process / "statm").read_text().split()[1])
-        for task in (process / "task").iterdir():
-            todo += (task / "children").read_text().split()
-    except OSError:
-        pass
-print("nbfleet:resident=" + str(pages * os.sysconf("SC_PAGE_SIZE")))
-PYTHON
-fi
-"""
 
 
 @dataclass(frozen=True)
@@ -137,13 +64,13 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
     Raises:
         FailedError: It does not come up, would not come up again, or there is no usable token.
     """
-    text = _ENSURE.format(
+    text = scripts.ENSURE.format(
         token=shlex.quote(endpoint.token_file),
         order="restart" if restart else "start",
         again="yes" if restart else "no",
         readable=shlex.quote(content.role_file("jupyter_service", "readable.py")),
     )
-    answer = ask(connection, keepers.head(endpoint) + _SAY + text, timeout=START_SECONDS)
+    answer = ask(connection, keepers.head(endpoint) + scripts.SAY + text, timeout=START_SECONDS)
     if wrong := answer.get("wrong"):
         raise FailedError(
             f"{endpoint.name}: Jupyter was not restarted: {wrong}.", hint=f"nbfleet up {endpoint.name} writes it anew."
@@ -162,12 +89,12 @@ def ensure_running(connection: Connection, endpoint: Endpoint, *, restart: bool 
 def status(connection: Connection, endpoint: Endpoint) -> Status:
     """Ask an account how its service is: one round trip."""
     place = endpoint.socket if endpoint.listen == "socket" else str(endpoint.port)
-    text = _SURVEY.format(
+    text = scripts.SURVEY.format(
         listen=shlex.quote(endpoint.listen),
         place=shlex.quote(place or ""),
         base_url=shlex.quote(endpoint.base_url),
     )
-    answer = ask(connection, keepers.head(endpoint) + _SAY + text, timeout=30)
+    answer = ask(connection, keepers.head(endpoint) + scripts.SAY + text, timeout=30)
     state = answer.get("state", "unknown")
     if answer.get("load") == "not-found":
         state = "not installed"
@@ -183,7 +110,7 @@ def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> tuple[
 
     There are none if the account may not read them or nothing was written.
     """
-    text = keepers.head(endpoint) + _SAY + f'say "by=$(by)"\nlog {lines} short-iso\n'
+    text = keepers.head(endpoint) + scripts.SAY + f'say "by=$(by)"\nlog {lines} short-iso\n'
     by, *found = connection.run(text, timeout=60).out.partition(f"{MARK}by=")[2].splitlines() or [""]
     return by or None, [] if found == ["-- No entries --"] else found
 
