@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     from tests.machines import Lab
 
 
+class JupyterLock:
+    """The lock of the environment that every account of the lab has."""
+
+    def __init__(self, lab: Lab) -> None:
+        (self.file,) = (
+            file
+            for file in (lab.directory / "locks").glob("*.txt")
+            if "# spec: jupyter\n" in file.read_text() and file.read_text().count("# spec: ") == 5
+        )
+        self.whole = self.file.read_text()
+
+    def without(self, *packages: str) -> None:
+        """Make it one that lacks packages."""
+        lines = self.whole.splitlines(keepends=True)
+        left = [line for line in lines if not any(f"/{name}-" in line for name in packages)]
+        assert len(left) == len(lines) - len(packages)
+        self.file.write_text("".join(left))
+
+    def restore(self) -> None:
+        """Make it what it was."""
+        self.file.write_text(self.whole)
+
+
 def up(lab: Lab, account: str, *words: str) -> Lab:
     """Provision an account by the driver."""
     done = lab.nbfleet("up", "-i", str(lab.inventory), account, *words, "--json")

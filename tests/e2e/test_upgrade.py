@@ -9,6 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accounts import JupyterLock
 
 from tests.machines import ROOT
 
@@ -51,19 +52,7 @@ class Accounts:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        (self.lock,) = (
-            file
-            for file in (lab.directory / "locks").glob("*.txt")
-            if "# spec: jupyter\n" in file.read_text() and file.read_text().count("# spec: ") == 5
-        )
-        self.whole = self.lock.read_text()
-
-    def without(self, *packages: str) -> None:
-        """Make the lock one that lacks packages."""
-        lines = self.whole.splitlines(keepends=True)
-        left = [line for line in lines if not any(f"/{name}-" in line for name in packages)]
-        assert len(left) == len(lines) - len(packages)
-        self.lock.write_text("".join(left))
+        self.lock = JupyterLock(lab)
 
     def run(self, verb: str, *words: str, nodes: tuple[str, ...] = (NODE,)) -> Run:
         return self.lab.nbfleet(verb, "-i", str(self.lab.inventory), *nodes, "--json", *words)
@@ -110,7 +99,7 @@ class Accounts:
 def accounts(provisioned: Lab) -> Iterator[Accounts]:
     made = Accounts(provisioned)
     yield made
-    made.lock.write_text(made.whole)
+    made.lock.restore()
     back = made.run("upgrade", "--when", "now", nodes=tuple(NODES))
     assert back.code == 0, back.out
 
@@ -147,7 +136,7 @@ def test_a_new_lock_takes_its_place_with_what_the_person_added(accounts: Account
         "`readlink -f miniconda3/envs/jupyter`/bin/python -m ipykernel install --sys-prefix --name own >/dev/null"
     )
     before = {node: accounts.counts(node) for node in NODES}
-    accounts.without("jupyter_console")
+    accounts.lock.without("jupyter_console")
     foretold = accounts.run("upgrade", "--check", nodes=tuple(NODES))
     assert foretold.code == 0, foretold.out
     assert {node: accounts.counts(node) for node in NODES} == before
@@ -200,7 +189,7 @@ def test_going_back_lasts_until_another_lock(accounts: Accounts) -> None:
 
 
 def test_a_lock_that_does_not_work_changes_nothing_anywhere(accounts: Accounts) -> None:
-    accounts.without("tornado")
+    accounts.lock.without("tornado")
     before = {node: (accounts.counts(node), accounts.pid(node), accounts.generations(node)) for node in NODES}
     refused = accounts.run("upgrade", nodes=tuple(NODES))
     assert refused.code == 5, refused.out
@@ -217,7 +206,7 @@ def test_a_lock_that_does_not_work_changes_nothing_anywhere(accounts: Accounts) 
 
 
 def test_a_busy_kernel_is_waited_for_and_then_left_alone(accounts: Accounts) -> None:
-    accounts.without("jupyter_console", "webcolors")
+    accounts.lock.without("jupyter_console", "webcolors")
     accounts.compute()
     before, pid = accounts.counts(), accounts.pid()
     refused = accounts.run("upgrade", "-e", "jupyter_service_idle_wait=3")
