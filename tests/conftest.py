@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab of the tests; NBFLEET_KEEP_LAB=1 leaves it running for the next session."""
-    with made_lab("test") as lab:
+    """The lab of this worker's tests; NBFLEET_KEEP_LAB=1 leaves it running for the next session."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    with made_lab("test" if number == "0" else f"test{number}") as lab:
         yield lab
 
 
