@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", type=float, metavar="MINUTES", help="how long tests/faults/soak.py lasts")
 
 
+def pytest_configure() -> None:
+    """Have a seed for what is left to chance, the same one for all workers, which get it with the environment."""
+    os.environ.setdefault("NBFLEET_SEED", str(random.randrange(1 << 32)))  # noqa: S311 - for a repeatable choice
+
+
+def pytest_report_header() -> str:
+    """Say how to have the same choice again."""
+    return f"NBFLEET_SEED={os.environ['NBFLEET_SEED']}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `full`, unless asked for."""
-    if not config.getoption("--full"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
-        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    """Leave out what is marked `full`, and what the seed does not choose of what is marked `sampled`."""
+    if config.getoption("--full"):
+        return
+    left_out = {item for item in items if item.get_closest_marker("full")} | not_chosen(items)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
+def not_chosen(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the tests of each family beyond those that the seed chooses; with by="file" it chooses whole files."""
+    families: dict[str, dict[str, list[pytest.Item]]] = {}
+    keep: dict[str, int] = {}
+    for item in items:
+        for marker in item.iter_markers("sampled"):
+            family, keep[marker.args[0]] = marker.args[0], marker.kwargs["keep"]
+            member = item.path.name if marker.kwargs.get("by") == "file" else item.nodeid
+            families.setdefault(family, {}).setdefault(member, []).append(item)
+    found: set[pytest.Item] = set()
+    for family, members in families.items():
+        chance = random.Random(f"{os.environ['NBFLEET_SEED']} {family}")  # noqa: S311 - for a repeatable choice
+        chosen = chance.sample(sorted(members), min(keep[family], len(members)))
+        found.update(item for member, its in members.items() if member not in chosen for item in its)
+    return found
 
 
 @pytest.fixture(scope="session")

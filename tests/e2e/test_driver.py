@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.machines import Lab
+    from tests.machines import Lab, Run
 
 NODE = "robert-node12"
 
@@ -37,56 +38,80 @@ def test_a_dry_run_that_trusts_nothing_predicts_no_change(provisioned: Lab) -> N
     assert "changed=0" in done.out
 
 
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        pytest.param("sed -i s/conda.sh/gone.sh/ .bashrc", "~/.bashrc changed", id="shell block"),
-        pytest.param(
-            "echo 'channels: [elsewhere]' > miniconda3/.condarc",
+# What is done to each account at once; the reason that the next run gives, and the role that mends it.
+ENVIRONMENT = "miniconda3/envs/jupyter"
+SIX = f"{ENVIRONMENT}/lib/python3*/site-packages/six.py"
+UNIT = ".config/systemd/user/nbfleet-jupyter.service"
+CONFIG = ".config/nbfleet/server_config.py"
+ALTERED = {
+    "files": {
+        "robert-node12": ("sed -i s/conda.sh/gone.sh/ .bashrc", "~/.bashrc changed", "shell_profile"),
+        "robert-node13": ("chmod 644 .config/nbfleet/token", "~/.config/nbfleet/token changed", "jupyter_service"),
+        "zoe-node12": (
+            "echo 'channels: [elsewhere]' >miniconda3/.condarc",
             "~/miniconda3/.condarc changed",
-            id="condarc",
+            "conda_config",
         ),
-        pytest.param(
-            "echo '# mine' >> .config/systemd/user/nbfleet-jupyter.service",
-            "nbfleet-jupyter.service changed",
-            id="unit",
-        ),
-        pytest.param(
-            "echo 'c.ServerApp.open_browser = True' >> .config/nbfleet/server_config.py",
+        "tim-node12": (f"echo '# mine' >>{UNIT}", "nbfleet-jupyter.service changed", "jupyter_service"),
+        "finn-node12": (
+            f"echo 'c.ServerApp.open_browser = True' >>{CONFIG}",
             "server_config.py changed",
-            id="configuration",
+            "jupyter_service",
         ),
-        pytest.param("chmod 644 .config/nbfleet/token", "~/.config/nbfleet/token changed", id="token's mode"),
-        pytest.param("loginctl disable-linger", "/var/lib/systemd/linger/robert changed", id="lingering"),
-        pytest.param(
+    },
+    "environment and service": {
+        "robert-node12": (f"rm {ENVIRONMENT}/conda-meta/ipython-[0-9]*.json", f"~/{ENVIRONMENT} changed", "jupyter"),
+        "robert-node13": ("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed", "miniconda"),
+        "zoe-node12": (f"sed -i '$a # mine' {SIX}", f"~/{ENVIRONMENT} changed", "jupyter"),
+        "tim-node12": ("loginctl disable-linger", "/var/lib/systemd/linger/tim changed", "jupyter_service"),
+        "finn-node12": (
             "systemctl --user stop nbfleet-jupyter.service",
             "the service is inactive",
-            id="service",
+            "jupyter_service",
         ),
-        pytest.param(
-            "rm miniconda3/envs/jupyter/conda-meta/ipython-[0-9]*.json",
-            "~/miniconda3/envs/jupyter changed",
-            id="package",
-        ),
-        pytest.param(
-            "sed -i '$a # mine' miniconda3/envs/jupyter/lib/python3*/site-packages/six.py",
-            "~/miniconda3/envs/jupyter changed",
-            id="file",
-        ),
-        pytest.param("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed", id="conda"),
-    ],
-)
-def test_what_was_altered_is_named_repaired_and_then_left_alone(provisioned: Lab, damage: str, reason: str) -> None:
-    altered = provisioned.on(NODE, damage)
-    assert altered.code == 0, altered.out + altered.err
-    foretold = provisioned.playbook("site", "--limit", NODE, "--check")
-    repaired = provisioned.playbook("site", "--limit", NODE)
-    again = provisioned.playbook("site", "--limit", NODE)
-    for run in (foretold, repaired):
-        assert run.code == 0, run.out
-        assert reason in run.out
-        assert "changed=0" not in run.out
-    assert "changed=0" in again.out
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def fleet(provisioned: Lab) -> Lab:
+    """The lab with accounts enough to alter a thing of each."""
+    done = provisioned.nbfleet("up", "-i", str(provisioned.inventory), *ALTERED["files"])
+    assert done.code == 0, done.out + done.err
+    return provisioned
+
+
+def changing(run: Run) -> dict[str, set[str]]:
+    """Return the roles of whose tasks a run of plain Ansible said that they changed something, for each account."""
+    assert run.code == 0, run.out + run.err
+    found: dict[str, set[str]] = {}
+    role = ""
+    for line in run.out.splitlines():
+        if line.startswith("TASK ["):
+            role = line.removeprefix("TASK [").partition(" : ")[0]
+        elif line.startswith("changed: ["):
+            found.setdefault(line.removeprefix("changed: [").partition("]")[0], set()).add(role)
+    return found
+
+
+@pytest.mark.parametrize("altered", ALTERED.values(), ids=ALTERED)
+def test_what_was_altered_is_foretold_named_repaired_and_then_left_alone(
+    fleet: Lab, altered: dict[str, tuple[str, str, str]]
+) -> None:
+    for account, (damage, _, _) in altered.items():
+        done = fleet.on(account, damage)
+        assert done.code == 0, done.out + done.err
+    limit = ("site", "--limit", ",".join(altered))
+    foretold, repaired, again = fleet.playbook(*limit, "--check"), fleet.playbook(*limit), fleet.playbook(*limit)
+    mended = {account: {role} for account, (_, _, role) in altered.items()}
+    assert changing(foretold) == mended
+    assert changing(repaired) == mended
+    for account, (_, reason, _) in altered.items():
+        for run in (foretold, repaired):
+            (said,) = re.findall(rf'ok: \[{account}\] => {{\s*"changed": false,\s*"msg": "(.*)"', run.out)
+            assert said.startswith(reason), said
+            assert "; " not in said, said
+    assert changing(again) == {}
 
 
 def test_a_lost_receipt_means_a_full_run_without_changes(provisioned: Lab) -> None:

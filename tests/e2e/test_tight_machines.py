@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
+pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
 USER = "anna.maria-lena"
 ACCOUNT = f"{USER}-node12"
 HOME = f"/home/{USER}"
@@ -95,7 +96,7 @@ def test_a_clock_that_is_a_year_off_is_told_and_no_hindrance(year_ahead: Lab) ->
 @pytest.mark.parametrize(
     ("narrow", "sentence", "seen"),
     [
-        (ANYWHERE + OVER.replace("{options}", "size=200m"), "MB are free at", "MB free at home"),
+        (ANYWHERE + OVER.replace("{options}", "size=200m"), "MB are free at", "free at home, "),
         (ANYWHERE + OVER.replace("{options}", "size=3g,noexec"), "is mounted noexec", "is mounted noexec"),
         (
             ANYWHERE + "mount --bind {home} {home} && mount -o remount,ro,bind {home}",
