@@ -143,6 +143,12 @@ class Lab:
         """Run a POSIX sh script as root inside a machine, past SSH; the words are its $1 and so on."""
         return self.run("podman", "exec", self.container(machine), "sh", "-c", script, "sh", *words)
 
+    def as_user(self, machine: str, user: str, script: str) -> Run:
+        """Run a POSIX sh script as a user of a machine, past SSH, where the user's services can be asked."""
+        enter = 'cd "$(getent passwd "$1" | cut -d: -f6)" || exit'
+        start = 'runuser -u "$1" -- env HOME="$PWD" XDG_RUNTIME_DIR="/run/user/$(id -u "$1")" sh -c "$2"'
+        return self.root(machine, f"{enter}\n{start}", user, script)
+
     def bare(self, machine: str, user: str) -> None:
         """Give an account the home of a new one."""
         self.prepared(machine, "bare.sh", user)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.machines import Lab
 
 
@@ -50,3 +53,22 @@ def kernel_variables(lab: Lab, account: str) -> dict[str, str]:
     process = f"$(pgrep -u $(id -u) -nf 'kernel-[{kernel[0]}]{kernel[1:]}')"
     lines = lab.said(account, f"tr '\\0' '\\n' </proc/{process}/environ").splitlines()
     return dict(line.partition("=")[::2] for line in lines)
+
+
+def only_for(lab: Lab, machine: str, owner: str, stranger: str, script: str) -> None:
+    """See that a script fails for one user, and that this is no fault of the script: for another one it works."""
+    tried = lab.as_user(machine, stranger, script)
+    assert tried.code != 0, tried.out
+    works = lab.as_user(machine, owner, script)
+    assert works.code == 0, works.out + works.err
+
+
+@contextlib.contextmanager
+def opened_home(lab: Lab, machine: str, user: str) -> Iterator[None]:
+    """Let everybody look into a home, as Debian does by default, so that the modes of what is in it count."""
+    home = f"/home/{user}"
+    mode = lab.root(machine, f"stat -c %a {home} && chmod 0755 {home}").out.strip()
+    try:
+        yield
+    finally:
+        assert lab.root(machine, f"chmod {mode} {home}").code == 0

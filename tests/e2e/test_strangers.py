@@ -1,17 +1,16 @@
-"""What others find or can do: another user of the machine, one who looks at processes and files, a foreign page."""
+"""What others can do: another user of the machine, another user of the bastion, a program in the way."""
 
 from __future__ import annotations
 
-import http.cookiejar
-import urllib.error
-import urllib.request
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from looker import SHARED_FOLDERS, Looker
+from accounts import only_for, opened_home
 
-from tests.machines import ROOT
+from tests.faults.notebook import Notebook
+from tests.machines import ROOT, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,203 +18,173 @@ if TYPE_CHECKING:
     from tests.machines import Lab, Run
 
 ACCOUNT = "robert-node12"
-STRANGER = "zoe-node12"  # another user of the same machine
-STOP = (
+MACHINE, USER, STRANGER = "node12", "robert", "zoe"
+RUN = "/run/user/$(id -u robert)/nbfleet"
+# In brackets, so that pgrep does not find the shell that calls it.
+SERVER = 'server=$(pgrep -u robert -of "[j]upyter-notebook --config") && '
+HERS = "for there in $(pgrep -u bianca); do {} && exit; done; exit 1"
+# The order does nothing to a server that runs; who may give it may stop it as well. By busctl, because systemctl asks
+# the account's own manager when it gets nowhere with the bus it was told.
+ORDER = (
     "busctl --user call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
-    " StopUnit ss nbfleet-jupyter.service replace"
+    " StartUnit ss nbfleet-jupyter.service replace"
 )
 STATE = "ls /var/lib/systemd/linger; systemctl --user --machine=robert@.host show -p MainPID nbfleet-jupyter.service"
-WATCHED = "finn-node12"  # from its first provision to its removal
-
-
-@pytest.fixture
-def looker(lab: Lab) -> Iterator[Looker]:
-    looker = Looker(lab, "node12", "finn")
-    looker.start()
-    yield looker
-    looker.end()
 
 
 @pytest.fixture(scope="module")
-def eve(lab: Lab) -> Iterator[Callable[[str], Run]]:
-    """Another user of the bastion, who runs scripts."""
+def eve(lab: Lab) -> Iterator[str]:
+    """Another user of the bastion."""
     made = lab.root("bastion", "useradd --create-home eve")
     assert made.code == 0, made.err
-    assert lab.root("bastion", "runuser -u eve -- true").code == 0
-    yield lambda script: lab.root("bastion", 'cd /home/eve && runuser -u eve -- sh -c "$1"', script)
+    yield "eve"
     lab.root("bastion", "userdel --remove eve")
 
 
-def split(url: str) -> tuple[str, str]:
-    """Return an address without its page, and its token."""
-    page, _, token = url.partition("?token=")
-    assert len(token) == 64
-    return page.removesuffix("tree").removesuffix("lab"), token
-
-
-def status(url: str, *, token: str = "", opener: urllib.request.OpenerDirector | None = None, **headers: str) -> int:
-    """Return the status of one answer."""
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})  # noqa: S310
-    if token:
-        request.add_header("Authorization", f"token {token}")
-    try:
-        with (opener or urllib.request.build_opener()).open(request, timeout=30) as reply:
-            return int(reply.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-def test_from_the_first_provision_to_removal_the_token_is_nowhere_but_in_its_file(lab: Lab, looker: Looker) -> None:
-    lab.bare("node12", "finn")
-    inventory = str(lab.inventory)
-    loud = ("-vvv", "--diff")
-    runs = [lab.nbfleet("up", "-i", inventory, WATCHED, *loud)]
-    first, looker.files = looker.files, {}
-    opened = lab.nbfleet("connect", WATCHED, "--background", "--no-browser", "--json")
-    assert opened.code == 0, opened.out
-    _, token = split(str(opened.answer["data"]["url"]))
-    runs += [
-        lab.playbook("site", "--limit", WATCHED, *loud, "-e", "survey_trust=false"),
-        lab.nbfleet("restart", WATCHED),
-        lab.nbfleet("status", WATCHED),
-        lab.nbfleet("logs", WATCHED),
-        lab.nbfleet("upgrade", "-i", inventory, WATCHED, *loud),
-        # A task that fails prints what it was given.
-        lab.nbfleet("up", "-i", inventory, WATCHED, "-vvv", "-e", "jupyter_service_base_url=wrong"),
-    ]
-    seen, looker.arguments = looker.arguments, set()
-    places = "/home /root /run /tmp /var/log /var/tmp /dev/shm"
-    kept = lab.root("node12", "stat -c %a /home/finn/.config/nbfleet/token").out.strip()
-    found = {name: holding(lab, name, token, places) for name in ("node12", "bastion")}
-    looker.arguments = set()  # these searches had it there
-    runs.append(lab.nbfleet("remove", "-i", inventory, WATCHED, "--yes", *loud))
-    looker.end()
-    assert [run.code for run in runs] == [0, 0, 0, 0, 0, 0, 5, 0], [run.err[-500:] for run in runs]
-    assert "Keep the token" in runs[1].out
-    assert "Jupyter Server" in runs[4].out
-    assert not [words for words in seen | looker.arguments | looker.environments if token.encode() in words]
-    assert not [run for run in runs if token in run.out + run.err]
-    assert found == {"node12": ["/home/finn/.config/nbfleet/token"], "bastion": []}
-    assert kept == "600"
-    assert holding(lab, "node12", token, places) == []
-    # On this computer: what is remembered of accounts and forwards, shells' histories, temporary files.
-    own = [
-        str(lab.directory),
-        *(f"/{folder}" for folder in SHARED_FOLDERS),
-        *(str(path) for path in Path.home().glob(".*_history")),
-    ]
-    assert lab.run("grep", "-rlF", "--devices=skip", token, *own).out == ""
-    # What lay where everybody may write was for the account alone, and had another name each time.
-    assert not [path for path, mode in {**first, **looker.files}.items() if mode & 0o077]
-    assert not set(first) & set(looker.files)
-
-
-def holding(lab: Lab, machine: str, token: str, places: str) -> list[str]:
-    """Return the files of a machine that hold the token, and its journal if that does."""
-    files = lab.root(machine, f"grep -rlF --devices=skip --exclude-dir=miniconda3 {token} {places} 2>/dev/null || :")
-    journal = ["the journal"] if token in lab.root(machine, "journalctl --no-pager").out else []
-    return files.out.split() + journal
+@pytest.fixture(scope="module")
+def kernel(connect: Callable[[str], dict[str, Any]], provisioned: Lab) -> Iterator[str]:
+    """The path of a socket of a kernel that runs, while the account's home is open to all."""
+    notebook = Notebook(str(connect(ACCOUNT)["url"]))
+    started = notebook.start_kernel()
+    assert notebook.run(started, "print(42)") == "42"
+    with opened_home(provisioned, MACHINE, USER):
+        yield provisioned.as_user(MACHINE, USER, f"ls -d {RUN}/*{started}*-ipc-* | head -n 1").out.strip()
+    notebook.end_kernels()
 
 
 @pytest.mark.parametrize(
-    "attempt",
+    ("owner", "attempt"),
     [
-        "cat /home/robert/.config/nbfleet/token",
-        "ls /home/robert/.config/nbfleet",
-        "ls /run/user/1000/nbfleet",
-        "cat /run/user/1000/nbfleet/*",
-        "ls /home/robert/.local/state/nbfleet",
-        "ln -s /home/zoe/mine /run/user/1000/nbfleet/jupyter.sock",
-        "mkdir -p /run/user/1000/nbfleet/x",
-        "for server in $(pgrep -u robert); do cat /proc/$server/environ && exit 0; done; exit 1",
-        "curl -s --unix-socket /run/user/1000/nbfleet/jupyter.sock http://localhost/api",
-        # By busctl: systemctl asks the account's own manager when it gets nowhere with the bus it was told.
-        f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus {STOP}",
-        "SYSTEMD_BUS_TIMEOUT=5 loginctl disable-linger robert",  # nobody answers polkit's question here
-        "machinectl shell robert@.host /bin/true",
-        "su robert -c true </dev/null",
-        "crontab -u robert -l",
-        "echo mine >>/home/robert/.bashrc",
-        "echo mine >/home/robert/miniconda3/envs/jupyter/bin/mine",
-        "for server in $(pgrep -u robert); do head -c 1 /proc/$server/mem && exit 0; done; exit 1",
-        "for server in $(pgrep -u robert); do kill -TERM $server && exit 0; done; exit 1",
+        (USER, "cat /home/robert/.config/nbfleet/token"),
+        (USER, "cat /home/robert/.local/state/nbfleet/receipt"),
+        (USER, "ls /home/robert/.config/nbfleet"),
+        (USER, f"ls {RUN}"),
+        (USER, f"cat {RUN}/kernel-*.json"),
+        (USER, f"ln -s /tmp {RUN}/mine && rm {RUN}/mine"),
+        (USER, f"mkdir {RUN}/mine && rmdir {RUN}/mine"),
+        (USER, f"curl -sf --unix-socket {RUN}/jupyter.sock http://localhost/robert-node12/api"),
+        (USER, "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"KERNEL\")'"),
+        (USER, f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u robert)/bus {ORDER}"),
+        # It lingers already, so root's order changes nothing; nobody answers polkit's question here.
+        ("root", "SYSTEMD_BUS_TIMEOUT=5 loginctl enable-linger robert"),
+        ("root", "su robert -c true </dev/null"),
+        (USER, ": >>/home/robert/.bashrc"),
+        (USER, ": >>/home/robert/.config/systemd/user/nbfleet-jupyter.service"),
+        (USER, ": >>/home/robert/miniconda3/bin/conda"),
+        (USER, ": >>/home/robert/miniconda3/envs/jupyter/bin/jupyter"),
+        (USER, f"{SERVER} cat /proc/$server/environ"),
+        (USER, f"{SERVER} : </proc/$server/mem"),
+        (USER, f"{SERVER} kill -0 $server"),  # may a signal be sent
     ],
 )
-def test_another_user_of_the_machine_gets_nowhere(provisioned: Lab, attempt: str) -> None:
-    assert provisioned.on(STRANGER, "true").code == 0
-    before = provisioned.root("node12", STATE).out
-    assert "MainPID=" in before
-    assert provisioned.on(STRANGER, f"sh -c '{attempt}'").code != 0
-    assert provisioned.root("node12", STATE).out == before
+def test_another_user_of_the_machine_gets_nowhere(provisioned: Lab, kernel: str, owner: str, attempt: str) -> None:
+    before = provisioned.root(MACHINE, STATE).out
+    assert re.search("MainPID=[1-9]", before)
+    assert kernel
+    only_for(provisioned, MACHINE, owner, STRANGER, attempt.replace("KERNEL", kernel))
+    assert provisioned.root(MACHINE, STATE).out == before
 
 
 @pytest.mark.parametrize(
     "attempt",
     [
-        "ssh -o BatchMode=yes -o StrictHostKeyChecking=no robert@{node} true",
-        "for there in $(pgrep -u bianca); do cat /proc/$there/environ && exit 0; done; exit 1",
-        "for there in $(pgrep -u bianca); do head -c 1 /proc/$there/mem && exit 0; done; exit 1",
-        "for there in $(pgrep -u bianca); do kill -TERM $there && exit 0; done; exit 1",
+        HERS.format("cat /proc/$there/environ"),
+        HERS.format("kill -0 $there"),
         "ls /home/bianca/.ssh",
-        "ls -d /tmp/ssh-*",  # no agent of hers comes along
-        "ls /tmp/nbfleet-*",
-        'python3 -c "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3)"',
-        "curl -s --max-time 5 http://{node}:8888/api",
     ],
 )
 def test_another_user_of_the_bastion_gets_nowhere(
-    provisioned: Lab, connect: Callable[[str], dict[str, Any]], eve: Callable[[str], Run], attempt: str
+    provisioned: Lab, connect: Callable[[str], dict[str, Any]], eve: str, attempt: str
 ) -> None:
     connect(ACCOUNT)
+    only_for(provisioned, "bastion", "root", eve, attempt)
+
+
+def test_another_user_of_the_bastion_finds_the_node_s_door_shut(provisioned: Lab, eve: str) -> None:
+    options = "-o BatchMode=yes -o StrictHostKeyChecking=no"
+    tried = provisioned.as_user("bastion", eve, f"ssh {options} robert@{provisioned.address(MACHINE)} true")
+    assert tried.code == 255
+    assert "Permission denied" in tried.err  # the node itself said so
+
+
+def test_another_user_of_the_bastion_reads_nothing_along(provisioned: Lab, eve: str) -> None:
+    script = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3)"
+    tried = provisioned.as_user("bastion", eve, f"python3 -c '{script}'")
+    assert "PermissionError" in tried.err
+    # This computer's root, in the same network: there is something to be forbidden.
+    assert inside(provisioned, "bastion", "python3", "-c", script).code == 0
+
+
+def inside(lab: Lab, machine: str, *command: str) -> Run:
+    """Run a command of this computer, as its root, in a machine's network: a machine's own root may not do all."""
+    return lab.run("nsenter", "--target", lab.pid(machine), "--net", *command)
+
+
+def test_a_forward_leaves_nothing_on_the_bastion(provisioned: Lab, connect: Callable[[str], dict[str, Any]]) -> None:
+    connect(ACCOUNT)
     assert provisioned.root("bastion", "pgrep -u bianca").code == 0
-    assert eve(attempt.replace("{node}", provisioned.address("node12"))).code != 0
+    find = "find /tmp /var/tmp /run /dev/shm -user bianca ! -path '/run/user/*/systemd*' ! -path '/run/user/*/bus'"
+    hers = f"{find} ! -type d"
+    planted = provisioned.as_user("bastion", "bianca", f"touch /tmp/mine && {hers}; rm /tmp/mine")
+    assert planted.out.split()[:1] == ["/tmp/mine"]  # noqa: S108 - it would be found
+    found = provisioned.root("bastion", hers).out.split()
+    assert [path for path in found if re.search("ssh|agent|nbfleet|token", path)] == []
+
+
+def listening(lab: Lab, machine: str, user: str) -> list[str]:
+    """Return where the processes of a user listen: TCP, UDP and unix sockets with a path or an abstract name."""
+    uid = int(lab.root(machine, f"id -u {user}").out)
+    found = []
+    for line in inside(lab, machine, "ss", "-Hanp", "--tcp", "--udp", "--unix").out.splitlines():
+        kind, state, _, _, place, *_ = line.split()
+        owners = {Path("/proc", pid).stat().st_uid for pid in re.findall(r"pid=(\d+)", line)}
+        if uid in owners and state in ("LISTEN", "UNCONN") and place != "*":
+            found.append(f"{kind} {place}")
+    return found
+
+
+def reachable(places: list[str]) -> list[str]:
+    """Return those of them that another user of the machine reaches, whatever the modes of folders are."""
+    return [place for place in places if not re.match(r"u_\w+ /", place)]
 
 
 def test_nothing_listens_on_the_bastion_for_a_forward(
     provisioned: Lab, connect: Callable[[str], dict[str, Any]]
 ) -> None:
     connect(ACCOUNT)
-    assert listening(provisioned, "bastion", "bianca") == []
+    assert reachable(listening(provisioned, "bastion", "root"))
+    assert reachable(listening(provisioned, "bastion", "bianca")) == []
 
 
-def listening(lab: Lab, machine: str, user: str) -> list[list[str]]:
-    """Return the rows of the tables of TCP sockets for those on which a user listens."""
-    uid = lab.root(machine, f"id -u {user}").out.strip()
-    # Column 8 of these tables is the owner; 0A is "listening".
-    table = lab.root(machine, "cat /proc/net/tcp /proc/net/tcp6").out
-    rows = [line.split() for line in table.splitlines() if ":" in line]
-    assert rows
-    return [row for row in rows if row[3] == "0A" and row[7] == uid]
+OPEN = """
+import socket, time
+kept = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+kept[1].bind(("127.0.0.1", 0))
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    kept.append(socket.socket(socket.AF_UNIX, kind))
+    kept[-1].bind(f"\\0nbfleet-test-{kind}")
+kept[2].listen()
+time.sleep(60)
+"""
 
 
-def test_no_kernel_or_server_listens_where_other_users_reach_it(provisioned: Lab) -> None:
-    assert listening(provisioned, "node12", "robert") == []
-
-
-def test_a_foreign_page_is_refused(connect: Callable[[str], dict[str, Any]]) -> None:
-    base, token = split(str(connect(ACCOUNT)["url"]))
-    assert status(f"{base}api/contents?content=0", token=token) == 200
-    # A name that an attacker lets point to 127.0.0.1, and a page of his that calls.
-    assert status(f"{base}api/contents?content=0", token=token, Host="evil.example") == 403
-    cookies = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-    assert status(f"{base}tree?token={token}", opener=cookies) == 200
-    assert status(f"{base}api/contents?content=0", opener=cookies, Origin="https://evil.example") in (403, 404)
-
-
-def test_a_new_token_ends_the_old_one_and_its_cookies(
-    provisioned: Lab, connect: Callable[[str], dict[str, Any]]
-) -> None:
-    base, old = split(str(connect(ACCOUNT)["url"]))
-    cookies = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-    assert status(f"{base}tree?token={old}", opener=cookies) == 200
-    assert status(f"{base}api/contents?content=0", opener=cookies) == 200
-    renewed = provisioned.nbfleet("restart", "--new-token", "-i", str(provisioned.inventory), ACCOUNT)
-    assert renewed.code == 0, renewed.err
-    _, new = split(str(connect(ACCOUNT)["url"]))
-    assert new != old
-    assert status(f"{base}api/contents?content=0", token=new) == 200
-    assert status(f"{base}api/contents?content=0", token=old) == 403
-    assert status(f"{base}api/contents?content=0", opener=cookies) == 403
+def test_no_kernel_or_server_listens_where_other_users_reach_it(provisioned: Lab, kernel: str) -> None:
+    places = listening(provisioned, MACHINE, USER)
+    assert [place for place in places if place.endswith("/nbfleet/jupyter.sock")]
+    assert [place for place in places if place.endswith(kernel)]
+    # ipykernel takes what a kernel's children print at a port, only with a word that no other user knows.
+    known = [place for place in reachable(places) if re.fullmatch(r"tcp 127\.0\.0\.1:\d+", place)]
+    assert reachable(places) == known
+    kernels = provisioned.as_user(MACHINE, USER, f"ls {RUN}/kernel-*.json").out.split()
+    assert len(known) <= len(kernels)
+    # What it would look like if one did.
+    pid = provisioned.as_user(MACHINE, USER, f"python3 -c '{OPEN}' </dev/null >/dev/null 2>&1 & echo $!").out.strip()
+    try:
+        wait_for(
+            "four sockets", lambda: len(reachable(listening(provisioned, MACHINE, USER))) == 4 + len(known), seconds=20
+        )
+    finally:
+        provisioned.root(MACHINE, f"kill {pid}")
 
 
 def test_a_planted_program_earlier_in_path_is_not_run(provisioned: Lab) -> None:

@@ -57,8 +57,9 @@ class Account:
 
     def shell(self, script: str) -> str:
         """Run a script as the account's user, past SSH, where its services can be asked; returns what it printed."""
-        start = 'runuser -u "$1" -- env HOME="$PWD" XDG_RUNTIME_DIR="/run/user/$(id -u "$1")" sh -c "$2"'
-        return self.root(start, self.user, script)
+        done = self.lab.as_user(self.machine, self.user, script)
+        assert done.code == 0, done.out + done.err
+        return done.out.strip()
 
     def make_bare(self) -> None:
         """Give it a new home with a few things of its user's."""

@@ -65,8 +65,8 @@ def conda_extras(old: Environment, lock: str, leave: Collection[str]) -> dict[st
             there = coming.get(need) or str(extras.get(need, {}).get("version") or "")
             if there and versions and not _meets(there, versions):
                 raise Refusal(
-                    f"the package {stem_of(known)}, which you added, needs {need} {versions} and the lock has {need} {there}; "
-                    f"{_way_out(name)}"
+                    f"the package {stem_of(known)}, which you added, needs {need} {versions} and the lock has "
+                    f"{need} {there}; {_way_out(name)}"
                 )
     return dict(sorted(extras.items()))
 

@@ -187,7 +187,9 @@ class Fetcher:
             if target:
                 target.write(piece)
             if time.monotonic() > self._deadline or self._ended.is_set():
-                raise Refusal(f"the package {package.url} did not arrive in time; allow more time or use a nearer mirror")
+                raise Refusal(
+                    f"the package {package.url} did not arrive in time; allow more time or use a nearer mirror"
+                )
         length = (getattr(source, "headers", None) or {}).get("Content-Length")
         if length and int(length) != size:
             raise ConnectionError(f"{size} of {length} bytes arrived")
