@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accounts import only_for, opened_home
 from looker import Looker
 
-from tests.machines import wait_for
+from tests.machines import ROOT, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,21 +103,59 @@ def test_what_is_there_is_what_a_login_of_the_user_would_have_made(
     assert more == set()
 
 
+def written() -> dict[str, str]:
+    """Return the paths below a home that docs/security.md says are written, with their modes; folders end with /."""
+    table = (ROOT / "docs" / "security.md").read_text().partition("On the account")[2].partition("On the controller")[0]
+    found = {}
+    for names, modes in re.findall(r"^\| (.*?) \| (.*?) \|", table, re.MULTILINE):
+        first, *more = re.findall(r"`([^`]+)`", names) or [""]
+        folder = first.rpartition("/")[0]
+        for name in (first, *(f"{folder}/{other}" for other in more)):
+            own = re.search(rf"`{re.escape(name.rpartition('/')[2])}` (\d{{4}})", modes)
+            mode = own or re.match(r"(\d{4})", modes)
+            found[name] = mode[1] if mode else ""
+    return found
+
+
+def test_the_table_of_what_is_written_names_every_file_and_its_mode(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, told = made
+    table = written()
+    assert len(table) > 20
+    now = things(lab, "max")
+    new = {f"~/{path}": what for path, what in now.items() if path not in told["bare"] and "miniconda3/" not in path}
+    assert "~/.config/nbfleet/token" in new
+    files = {path: f"0{mode}" for path, (kind, mode, _) in new.items() if kind == "f"}
+    assert {path: mode for path, mode in files.items() if table.get(path) not in (mode, "")} == {}
+    folders = {path: f"0{mode}" for path, (kind, mode, _) in new.items() if kind == "d" and path.endswith("/nbfleet")}
+    assert {path: mode for path, mode in folders.items() if table.get(f"{path}/") != mode} == {}
+    links = {path for path, (kind, *_) in new.items() if kind == "l"}
+    assert links == {"~/.config/systemd/user/default.target.wants/nbfleet-jupyter.service"}
+
+
 @pytest.mark.parametrize(
     "attempt",
     [
         "ls /home/max",
-        "cat /home/max/.config/nbfleet/token",
         "ls /run/user/$(id -u max)/nbfleet",
-        "curl -s --unix-socket /run/user/$(id -u max)/nbfleet/jupyter.sock http://localhost/api",
-        "for one in $(pgrep -u max); do cat /proc/$one/environ && exit 0; done; exit 1",
+        "curl -sf --unix-socket /run/user/$(id -u max)/nbfleet/jupyter.sock http://localhost/max-node12/api",
+        'cat "/proc/$(pgrep -u max -of "[j]upyter-notebook --config")/environ"',
     ],
 )
 def test_one_user_gets_nothing_of_another(made: tuple[Lab, dict[str, Any]], attempt: str) -> None:
     lab, _ = made
-    assert lab.on(MIA, "test $(id -un) = mia").code == 0
-    assert lab.root(MACHINE, "test -S /run/user/$(id -u max)/nbfleet/jupyter.sock").code == 0
-    assert lab.on(MIA, f"sh -c '{attempt}'").code != 0
+    only_for(lab, MACHINE, "max", "mia", attempt)
+
+
+def test_in_a_home_that_is_open_what_is_ours_is_not(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, _ = made
+    with opened_home(lab, MACHINE, "max"):
+        only_for(lab, MACHINE, "max", "mia", "cat /home/max/.config/nbfleet/token")
+        only_for(lab, MACHINE, "max", "mia", "cat /home/max/.local/state/nbfleet/receipt")
+        readable = lab.as_user(MACHINE, "mia", "find /home/max -type f -readable 2>/dev/null").out.split()
+        writable = lab.as_user(MACHINE, "mia", "find /home/max ! -type l -writable 2>/dev/null").out
+    assert "/home/max/miniconda3/bin/conda" in readable  # the home was open
+    assert [path for path in readable if "/nbfleet/" in path and not path.endswith(("/linger", ".json"))] == []
+    assert writable == ""
 
 
 def ask(url: str, token: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from accounts import up
 
 from tests.machines import ROOT, Lab
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
 NODE = "robert-node12"
+BARE = "tim-node12"
 
 
 @pytest.fixture
@@ -37,3 +39,18 @@ def test_every_verb_works_over_two_nested_forwards(old: Lab) -> None:
         assert status.answer["data"]["accounts"][0]["url"] == opened.answer["data"]["url"].partition("?")[0]
         assert "Jupyter Server" in old.nbfleet("logs", name, "-n", "500").out
         assert old.nbfleet("disconnect", name, "--json").answer["data"] == {"disconnected": [name]}
+
+
+def test_a_bare_account_is_provisioned_looked_at_restarted_and_removed_over_them(old: Lab) -> None:
+    old.bare("node12", "tim")
+    up(old, BARE)
+    looked = old.nbfleet("doctor", "-i", str(old.inventory), BARE, "--json")
+    assert looked.code == 0, looked.out + looked.err
+    (account,) = looked.answer["data"]["accounts"]
+    assert "has nothing to do" in [line["says"] for line in account["checks"] if line["check"] == "up"]
+    restarted = old.nbfleet("restart", BARE, "--json")
+    assert restarted.code == 0, restarted.out + restarted.err
+    removed = old.nbfleet("remove", "-i", str(old.inventory), BARE, "--yes", "--json")
+    assert removed.code == 0, removed.out + removed.err
+    assert old.root("node12", "ls -d ~tim/miniconda3 ~tim/.config/nbfleet ~tim/.local/state/nbfleet").out == ""
+    assert old.root("node12", "pgrep -u tim -f jupyter").out == ""

@@ -98,16 +98,51 @@ PACKAGES = [
     ("500", "HTTP 500"),
     ("half", "cannot reach"),
     ("altered", "is not what its hash says"),
+    ("page", "is not what its hash says"),
 ]
 
 
-def test_a_package_that_is_none_is_not_installed(account: Account, channel: Channel) -> None:
+def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(account: Account, channel: Channel) -> None:
     before = account.home()
+    asked = ["-e", MORE, "-e", f"conda_config_channel_alias={channel.url}"]
     for fault, words in PACKAGES:
         channel.does(fault, "bash_kernel-.*conda$")
-        refused = account.up("-e", MORE, "-e", f"conda_config_channel_alias={channel.url}")
-        told(refused, account.name, words, code=5)
-        account.shell("rm -rf miniconda3/pkgs/bash_kernel-*")
+        told(account.up(*asked), account.name, words, code=5)
+        assert has(account) == "", fault
+        channel.does("none", "")
+        mended = account.up(*asked)
+        assert mended.code == 0, mended.out + mended.err
+        assert has(account), fault
+        # The next fault needs an account that lacks it. Nothing was taken away between this one and its mending.
+        account.shell("rm miniconda3/envs/jupyter/conda-meta/bash_kernel-*; rm -r miniconda3/pkgs/bash_kernel-*")
+    account.recovers()
+    assert account.lost(before) == []
+
+
+def has(account: Account) -> str:
+    """Return the record of the package in the account's environment, if there is one."""
+    return account.shell("ls miniconda3/envs/jupyter/conda-meta/ | grep ^bash_kernel- || :")
+
+
+INDEXES = [
+    ("404", "there is no conda channel at"),
+    ("short", "is no index of a channel"),
+    ("page", "is no index of a channel"),
+    ("half", "IncompleteRead"),
+]
+
+
+def test_an_index_that_is_none_is_not_believed_and_the_next_run_has_it(account: Account, channel: Channel) -> None:
+    before = account.home()
+    for number, (fault, words) in enumerate(INDEXES):
+        # Asked for in other words each time, so that no lock has the answer.
+        more = f'{{"jupyter_extra_packages": ["bash_kernel!=0.{number}"]}}'
+        asked = ["-e", more, "-e", f"conda_config_channel_alias={channel.url}"]
+        channel.does(fault, "repodata")
+        told(account.up(*asked), account.name, words, code=5)
+        channel.does("none", "")
+        mended = account.up(*asked)
+        assert mended.code == 0, mended.out + mended.err
     account.recovers()
     assert account.lost(before) == []
 

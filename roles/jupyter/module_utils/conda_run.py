@@ -64,6 +64,10 @@ def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Seque
         if name == "UnavailableInvalidChannel":
             place = error.get("channel_url") or error.get("channel_name") or asked
             return f"there is no conda channel at {place}; correct the channels"
+        if name == "JSONDecodeError":
+            return (
+                f"what came from a channel ({asked}) is no index of a channel; check that it answers, or set a mirror"
+            )
         if name == "ChecksumMismatchError":
             url = error.get("url", "from a channel")
             return f"the package {url} is not what its hash says; run again, or correct the lock or the mirror"
