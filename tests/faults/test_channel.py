@@ -93,56 +93,60 @@ def test_a_download_that_stalls_has_an_end(bare: Account, channel: Channel) -> N
     assert bare.lost(before) == []
 
 
-PACKAGES = [
-    ("404", "HTTP 404"),
-    ("500", "HTTP 500"),
-    ("half", "cannot reach"),
-    ("altered", "is not what its hash says"),
-    ("page", "is not what its hash says"),
-]
-
-
-def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(account: Account, channel: Channel) -> None:
+@pytest.mark.sampled("packages", keep=1)
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("404", "HTTP 404"),
+        ("500", "HTTP 500"),
+        ("half", "cannot reach"),
+        ("altered", "is not what its hash says"),
+        ("page", "is not what its hash says"),
+    ],
+)
+def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(
+    account: Account, channel: Channel, fault: str, words: str
+) -> None:
     before = account.home()
+    there = "ls miniconda3/envs/jupyter/conda-meta/ | grep ^bash_kernel- || :"
+    # From another test; without its record it is not there any more.
+    account.shell(
+        f"rm -f miniconda3/envs/jupyter/conda-meta/bash_kernel-*; rm -rf miniconda3/pkgs/bash_kernel-*; {there}"
+    )
     asked = ["-e", MORE, "-e", f"conda_config_channel_alias={channel.url}"]
-    for fault, words in PACKAGES:
-        channel.does(fault, "bash_kernel-.*conda$")
-        told(account.up(*asked), account.name, words, code=5)
-        assert has(account) == "", fault
-        channel.does("none", "")
-        mended = account.up(*asked)
-        assert mended.code == 0, mended.out + mended.err
-        assert has(account), fault
-        # The next fault needs an account that lacks it. Nothing was taken away between this one and its mending.
-        account.shell("rm miniconda3/envs/jupyter/conda-meta/bash_kernel-*; rm -r miniconda3/pkgs/bash_kernel-*")
+    channel.does(fault, "bash_kernel-.*conda$")
+    told(account.up(*asked), account.name, words, code=5)
+    assert account.shell(there) == ""
+    channel.does("none", "")
+    mended = account.up(*asked)
+    assert mended.code == 0, mended.out + mended.err
+    assert account.shell(there)
     account.recovers()
     assert account.lost(before) == []
 
 
-def has(account: Account) -> str:
-    """Return the record of the package in the account's environment, if there is one."""
-    return account.shell("ls miniconda3/envs/jupyter/conda-meta/ | grep ^bash_kernel- || :")
-
-
-INDEXES = [
-    ("404", "there is no conda channel at"),
-    ("short", "is no index of a channel"),
-    ("page", "is no index of a channel"),
-    ("half", "IncompleteRead"),
-]
-
-
-def test_an_index_that_is_none_is_not_believed_and_the_next_run_has_it(account: Account, channel: Channel) -> None:
+@pytest.mark.sampled("indexes", keep=1)
+@pytest.mark.parametrize(
+    ("number", "fault", "words"),
+    [
+        (1, "404", "there is no conda channel at"),
+        (2, "short", "is no index of a channel"),
+        (3, "page", "is no index of a channel"),
+        (4, "half", "IncompleteRead"),
+    ],
+)
+def test_an_index_that_is_none_is_not_believed_and_the_next_run_has_it(
+    account: Account, channel: Channel, number: int, fault: str, words: str
+) -> None:
     before = account.home()
-    for number, (fault, words) in enumerate(INDEXES):
-        # Asked for in other words each time, so that no lock has the answer.
-        more = f'{{"jupyter_extra_packages": ["bash_kernel!=0.{number}"]}}'
-        asked = ["-e", more, "-e", f"conda_config_channel_alias={channel.url}"]
-        channel.does(fault, "repodata")
-        told(account.up(*asked), account.name, words, code=5)
-        channel.does("none", "")
-        mended = account.up(*asked)
-        assert mended.code == 0, mended.out + mended.err
+    # Asked for in other words each time, so that no lock has the answer.
+    more = f'{{"jupyter_extra_packages": ["bash_kernel!=0.{number}"]}}'
+    asked = ["-e", more, "-e", f"conda_config_channel_alias={channel.url}"]
+    channel.does(fault, "repodata")
+    told(account.up(*asked), account.name, words, code=5)
+    channel.does("none", "")
+    mended = account.up(*asked)
+    assert mended.code == 0, mended.out + mended.err
     account.recovers()
     assert account.lost(before) == []
 
