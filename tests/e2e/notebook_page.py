@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # A busy machine takes its time; what is there is found at once.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 #: Colours, cursor movements and modes, as terminals write them.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

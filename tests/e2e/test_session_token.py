@@ -28,14 +28,15 @@ def plain(lab: Lab) -> Iterator[Lab]:
 def test_a_token_file_that_is_none_starts_no_server(plain: Lab, damage: str) -> None:
     found = told(plain, ACCOUNT)
     assert (found["keeper"], found["state"]) == ("session", "active")
-    written = "cat .config/nbfleet/jupyter.log | wc -c"
     assert plain.as_user(MACHINE, USER, f"cp -p {TOKEN} kept && {damage}").code == 0
     stopped = plain.as_user(MACHINE, USER, ".config/nbfleet/session stop")
     assert stopped.code == 0, stopped.err
-    before = plain.as_user(MACHINE, USER, written).out
+    begun = "grep -c 'Jupyter Server .* is running' .config/nbfleet/jupyter.log"
+    before = plain.as_user(MACHINE, USER, begun).out
+    assert int(before) > 0
     try:
         refused = plain.nbfleet("restart", ACCOUNT, "--json")
-        after = plain.as_user(MACHINE, USER, written).out
+        after = plain.as_user(MACHINE, USER, begun).out
     finally:
         plain.as_user(MACHINE, USER, f"mv kept {TOKEN}")
     assert refused.code == 5, refused.out

@@ -150,8 +150,8 @@ def test_from_the_first_provision_to_removal_the_token_is_nowhere_but_in_its_fil
     assert "Keep the token" in runs[1].out
     assert "Jupyter Server" in runs[4].out
     assert "could not read its configuration" in runs[7].out + runs[7].err
-    assert b"sleep\01.42\0" in seen
-    assert any(b"SIGN=sign-42\0" in words for words in looker.environments)
+    assert b"sleep\x001.42\x00" in seen
+    assert any(b"SIGN=sign-42\x00" in words for words in looker.environments)
     # What ansible-runner was given, and the modules on their way.
     assert [path for path, _ in looker.contents if path.endswith("/env/cmdline")]
     assert [path for path, _ in looker.contents if "/endpoints/" in path or "/state/" in path]

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 BEGIN_SECONDS = 40  # that the supervisor has to begin
 END_SECONDS = 20  # that the server has to end by itself
@@ -184,6 +184,10 @@ class Session:
                 (self.run / "keeper").unlink(missing_ok=True)
             return why
 
+    def appended(self) -> TextIO:
+        """Open the log, which is the account's alone, to write at its end."""
+        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
+
     def serve(self, noted: dict[str, Any]) -> tuple[str, str]:
         """Run the server once; returns `inactive` or `failed`, and why it ended."""
         for path in self.run.iterdir():
@@ -192,11 +196,13 @@ class Session:
         # An empty token would leave the server open.
         token = Path(self.told["token_file"])
         if not token.is_file() or token.stat().st_size != 64:
-            return "failed", "the token file is not 64 characters long"
+            why = "the token file is not 64 characters long"
+            with self.appended() as log:
+                log.write(f"{why}\n")
+            return "failed", why
         self.trim()
         environ = self.environment()
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a") as log:
+        with self.appended() as log:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             home = os.environ["HOME"]
             server = subprocess.Popen(self.told["command"], env=environ, cwd=home, preexec_fn=self.before, **streams)
