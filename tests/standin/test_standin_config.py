@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+
+
 @pytest.fixture
 def fresh(installed: Conda, tmp_path: Path) -> Iterator[Conda]:
     """The installation with the condarc that the installer writes, and an empty home."""
