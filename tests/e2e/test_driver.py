@@ -65,7 +65,11 @@ ALTERED = {
             f"~/{ENVIRONMENT} changed",
             "jupyter jupyter_service",
         ),
-        "robert-node13": ("rm -r miniconda3/lib/python3*/site-packages/conda", "~/miniconda3 changed", "miniconda"),
+        "robert-node13": (
+            "rm -r miniconda3/lib/python3*/site-packages/conda",
+            "~/miniconda3 changed",
+            "miniconda conda_config",
+        ),
         "zoe-node12": (f"sed -i '$a # mine' {SIX}", f"~/{ENVIRONMENT} changed", "jupyter"),
         "tim-node12": ("loginctl disable-linger", "/var/lib/systemd/linger/tim changed", "jupyter_service"),
         "finn-node12": (
@@ -108,13 +112,11 @@ def test_what_was_altered_is_foretold_named_repaired_and_then_left_alone(
     limit = ("site", "--limit", ",".join(altered))
     foretold, repaired, again = fleet.playbook(*limit, "--check"), fleet.playbook(*limit), fleet.playbook(*limit)
     mended = {account: set(roles.split()) for account, (_, _, roles) in altered.items()}
-    assert changing(foretold) == mended
-    assert changing(repaired) == mended
+    assert (changing(foretold), changing(repaired)) == (mended, mended)
     for account, (_, reason, _) in altered.items():
         for run in (foretold, repaired):
             said = re.findall(rf"ok: \[{account}\] => *\n +changed: false\n +msg: (.*)", run.out)[0]
             assert reason in said
-            assert "; " not in said, said
     assert changing(again) == {}
 
 

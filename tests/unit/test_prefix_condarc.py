@@ -41,6 +41,17 @@ def files(prefix: Path) -> dict[str, str]:
     return {str(path.relative_to(prefix)): path.read_text() for path in prefix.rglob("*") if path.is_file()}
 
 
+def test_a_dry_run_foretells_that_the_installer_will_write_its_own_file_over_ours(prefix: Path) -> None:
+    (prefix / ".nbfleet-installed").touch()
+    package = prefix / "lib" / "python3.13" / "site-packages" / "conda" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.touch()
+    run(prefix)
+    assert run(prefix, check=True)["changed"] is False
+    package.unlink()
+    assert run(prefix, check=True)["changed"] is True
+
+
 def test_our_prefix_gets_our_file_once_and_the_vendors_back_afterwards(prefix: Path) -> None:
     (prefix / ".nbfleet-installed").touch()
     before = files(prefix)

@@ -142,6 +142,12 @@ def wanted(
     return "condarc.d/nbfleet.yml", (foreign_content or None) if present else None
 
 
+def half(prefix: Path) -> bool:
+    """Tell whether the installer has yet to run once more, as far as files show; it writes its own .condarc anew."""
+    installed = (prefix / MARKS[0]).exists()
+    return not installed or not any(prefix.glob("lib/python3*/site-packages/conda/__init__.py"))
+
+
 def shown(path: Path, was: str | None, text: str | None) -> str:
     """Return what changes in `path`, with passwords and tokens in addresses made unreadable."""
     lines = difflib.unified_diff(
@@ -198,7 +204,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     wrong_mode = present and was is not None and text is not None and path.stat().st_mode & 0o777 != mode
     leftover = not present and ours and vendors is not None
     result = {
-        "changed": was != text or wrong_mode or leftover,
+        "changed": was != text or wrong_mode or leftover or (present and ours and module.check_mode and half(prefix)),
         "path": str(path),
         "diff": {"prepared": shown(path, was, text)},
     }
