@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
+pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
 PLAIN = "rita-plain13"  # no systemd, no tmux; cron
 FORBIDDEN = "leo-node12"  # systemd, and polkit says no to lingering; tmux
 SUDOER = "sam-node12"  # the same, and sudo without a password

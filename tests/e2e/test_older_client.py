@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
+pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
 NODE = "robert-node12"
 BARE = "tim-node12"
 

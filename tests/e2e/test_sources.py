@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
+pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
 ACCOUNT = "zoe-node12"
 HOME = "/home/zoe"
 

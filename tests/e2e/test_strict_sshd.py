@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=6, by="file")
+pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
 NAME = "finn-node12"
 USERS = {"node12": "finn", "bastion": "bianca"}
 # A restart waits until it listens again; what is connected stays. systemd allows five of them in ten seconds.
