@@ -63,7 +63,7 @@ ALTERED = {
         "robert-node12": (
             f"rm {ENVIRONMENT}/conda-meta/ipython-[0-9]*.json",
             f"~/{ENVIRONMENT} changed",
-            "jupyter jupyter_service",
+            "jupyter",
         ),
         "robert-node13": (
             "rm -r miniconda3/lib/python3*/site-packages/conda",

@@ -445,6 +445,21 @@ class TestOtherCaches:
             run(base, channel.package("six", {"lib/six.py": "6\n"}), caches=[str(tmp_path / "open")])
 
 
+class TestForeseen:
+    def test_a_dry_run_knows_the_revision_that_a_lock_leads_to(
+        self, base: Path, channel: Channel, environment: Path
+    ) -> None:
+        six, app = channel.package("six", {"lib/six.py": "6\n"}), channel.package("app", {"bin/app": "a\n"})
+        first = run(base, six, app)["revision"]
+        (environment / "conda-meta" / "six-1.0-0.json").unlink()
+        # The very packages come back, and nothing that runs needs to start again.
+        assert run(base, six, app, check=True)["revision"] == first
+        assert run(base, six, app)["revision"] == first
+        foretold = run(base, six, check=True)
+        assert foretold["changed"] is True
+        assert foretold["revision"] == run(base, six)["revision"] != first
+
+
 class TestVerify:
     def test_an_altered_file_is_foretold_named_and_restored_and_its_package_alone(
         self, base: Path, channel: Channel, environment: Path

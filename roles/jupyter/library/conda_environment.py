@@ -19,7 +19,7 @@ from ansible.module_utils.conda_carry import nothing_added
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables, revision_with
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
 from ansible.module_utils.conda_locks import word
-from ansible.module_utils.conda_records import LOCK, Environment, write
+from ansible.module_utils.conda_records import LOCK, Environment, revision, write
 from ansible.module_utils.conda_run import one_at_a_time
 from ansible.module_utils.conda_solve import solve
 from ansible.module_utils.conda_specs import Refusal
@@ -309,8 +309,12 @@ def ensure_present(params: Mapping[str, Any], *, lock: int | None) -> dict[str, 
         diffs.append({"before_header": str(path), "after_header": str(path), "before": f"{path}\n", "after": ""})
         if lock is not None:
             shutil.rmtree(path)
-    # A repair brings back the very packages, so the revision stays.
-    known = "" if lock is None and (plan.wanting or plan.gone) else revision_with(environment, params["variables_file"])
+    known = revision_with(environment, params["variables_file"])
+    if lock is None and (plan.wanting or plan.gone):
+        # Of a lock it is known what will be there: after a repair the very same, which is no reason for a restart.
+        foreseen = plan.how == "explicit" and bool(environment.marker)
+        coming = revision(environment, plan.wanting, plan.gone) if foreseen else ""
+        known = revision_with(environment, params["variables_file"], coming) if foreseen else ""
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
     return {
         **answer,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .conda_specs import Record, parse_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 # Without an ending: conda takes every .json in that folder for a record.
@@ -149,10 +149,17 @@ def _truncated(file: Path) -> bool:
         return not record.read().rstrip().endswith(b"}")
 
 
-def revision(environment: Environment) -> str:
-    """Return a short hash of all installed packages."""
-    stems = "\n".join(sorted(record.stem for record in environment.records().values()))
-    return hashlib.sha256(stems.encode()).hexdigest()[:12]
+def revision(environment: Environment, coming: Collection[str] = (), gone: Collection[str] = ()) -> str:
+    """Return a short hash of all installed packages, as they will be.
+
+    Args:
+        environment: Where they are.
+        coming: What is still to come, as name-version-build.
+        gone: Names of what will go.
+    """
+    replaced = {stem.rsplit("-", 2)[0] for stem in coming}.union(gone)
+    staying = [record.stem for name, record in environment.records().items() if name not in replaced]
+    return hashlib.sha256("\n".join(sorted([*staying, *coming])).encode()).hexdigest()[:12]
 
 
 def write(file: Path, text: str, mode: int) -> None:
