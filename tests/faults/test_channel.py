@@ -129,7 +129,7 @@ def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(
 @pytest.mark.parametrize(
     ("number", "fault", "words"),
     [
-        (1, "404", "there is no conda channel at"),
+        (1, "404", "here is no conda channel at"),
         (2, "short", "is no index of a channel"),
         (3, "page", "is no index of a channel"),
         (4, "half", "IncompleteRead"),
