@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
+pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
 ACCOUNT, MACHINE, USER = "rita-plain13", "plain13", "rita"
 TOKEN = ".config/nbfleet/token"  # noqa: S105 - its place
 

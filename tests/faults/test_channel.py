@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.faults.scene import Account
     from tests.machines import Lab
 
+pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
 PORT = "8090"
 FAULT = "/tmp/fault"  # noqa: S108 - on the channel's machine
 MORE = '{"jupyter_extra_packages": ["bash_kernel"]}'  # no account has it yet
@@ -93,7 +94,7 @@ def test_a_download_that_stalls_has_an_end(bare: Account, channel: Channel) -> N
     assert bare.lost(before) == []
 
 
-@pytest.mark.sampled("packages", keep=1)
+@pytest.mark.sampled("channel", keep=1)
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -125,7 +126,7 @@ def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(
     assert account.lost(before) == []
 
 
-@pytest.mark.sampled("indexes", keep=1)
+@pytest.mark.sampled("channel", keep=1)
 @pytest.mark.parametrize(
     ("number", "fault", "words"),
     [

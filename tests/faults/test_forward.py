@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tests.faults.scene import Account
 
 
+pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+
+
 class Open:
     """An open forward with a kernel that knows something."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scene import Account
 
+pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
 # What is seen on the account's machine while a stage lasts: words in the command line of a process of its user.
 INSTALLER = "Miniconda3-.*[.]sh -b"
 LINKING = "bin/python -I -$|/bin/conda (create|install)"

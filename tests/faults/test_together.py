@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.scene import finished, told
 
 if TYPE_CHECKING:
     from tests.faults.scene import Account
+
+
+pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
 
 
 def test_of_two_runs_at_once_none_corrupts_what_the_other_makes(bare: Account) -> None:
