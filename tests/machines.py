@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
@@ -194,6 +195,15 @@ def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:
         each("-D")
 
 
+def taken(turn: TextIO) -> bool:
+    """Take the turn at removing a lab, if nobody has it: podman answers nobody else while it deletes."""
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def made_lab(name: str) -> Iterator[Lab]:
     """Make a lab of a name in molecule/shared/vars/lab.yml; it is removed at the end, but for NBFLEET_KEEP_LAB=1."""
@@ -212,6 +222,8 @@ def made_lab(name: str) -> Iterator[Lab]:
     yield lab
     if not os.environ.get("NBFLEET_KEEP_LAB"):
         lab.nbfleet("disconnect")
-        destroyed = lab.run("ansible-playbook", "molecule/shared/destroy.yml")
+        with (directory.parent / "removal").open("w") as turn:
+            wait_for("another lab to be removed", lambda: taken(turn), seconds=600)
+            destroyed = lab.run("ansible-playbook", "molecule/shared/destroy.yml")
         shutil.rmtree(directory, ignore_errors=True)
         assert destroyed.code == 0, destroyed.out + destroyed.err
