@@ -203,8 +203,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         text = was  # somebody has put his own there meanwhile
     wrong_mode = present and was is not None and text is not None and path.stat().st_mode & 0o777 != mode
     leftover = not present and ours and vendors is not None
+    foretold = module.check_mode and present and ours and half(prefix)
     result = {
-        "changed": was != text or wrong_mode or leftover or (present and ours and module.check_mode and half(prefix)),
+        "changed": was != text or wrong_mode or leftover or foretold,
         "path": str(path),
         "diff": {"prepared": shown(path, was, text)},
     }

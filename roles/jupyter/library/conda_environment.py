@@ -309,12 +309,12 @@ def ensure_present(params: Mapping[str, Any], *, lock: int | None) -> dict[str, 
         diffs.append({"before_header": str(path), "after_header": str(path), "before": f"{path}\n", "after": ""})
         if lock is not None:
             shutil.rmtree(path)
-    known = revision_with(environment, params["variables_file"])
+    packages = None
     if lock is None and (plan.wanting or plan.gone):
         # Of a lock it is known what will be there: after a repair the very same, which is no reason for a restart.
-        foreseen = plan.how == "explicit" and bool(environment.marker)
-        coming = revision(environment, plan.wanting, plan.gone) if foreseen else ""
-        known = revision_with(environment, params["variables_file"], coming) if foreseen else ""
+        foreseen = plan.how == "explicit" and environment.marker
+        packages = revision(environment, plan.wanting, plan.gone) if foreseen else ""
+    known = revision_with(environment, params["variables_file"], packages)
     answer = {"changed": bool(diffs), "missing": plan.wanting, "revision": known, "diff": diffs}
     return {
         **answer,

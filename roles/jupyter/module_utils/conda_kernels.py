@@ -66,9 +66,15 @@ def planned_variables(environment: Environment, file: str | None) -> tuple[str, 
     return before, systemd_variables(activation_variables(environment.path, os.environ))
 
 
-def revision_with(environment: Environment, file: str | None, known: str = "") -> str:
-    """Return a word that changes with the packages (`known`: the coming ones' revision) and the variables; or ""."""
-    known = known or str(environment.marker.get("revision", ""))
+def revision_with(environment: Environment, file: str | None, packages: str | None = None) -> str:
+    """Return a word that changes with the packages and the variables; empty while it is unknown.
+
+    Args:
+        environment: The environment.
+        file: The variables file, if there is one.
+        packages: Revision of the packages that are to come, empty while unknown; None: of those that are there.
+    """
+    known = str(environment.marker.get("revision", "")) if packages is None else packages
     if known and file:
         _, variables = planned_variables(environment, file)
         known = hashlib.sha256((known + variables).encode()).hexdigest()[:12] if variables else known

@@ -157,7 +157,7 @@ def revision(environment: Environment, coming: Collection[str] = (), gone: Colle
         coming: What is still to come, as name-version-build.
         gone: Names of what will go.
     """
-    replaced = {stem.rsplit("-", 2)[0] for stem in coming}.union(gone)
+    replaced = {record.name for stem in coming if (record := parse_stem(stem))}.union(gone)
     staying = [record.stem for name, record in environment.records().items() if name not in replaced]
     return hashlib.sha256("\n".join(sorted([*staying, *coming])).encode()).hexdigest()[:12]
 
