@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab, Run
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 ACCOUNT, HOME, PORT = "zoe-node12", "/home/zoe", 8443
 AUTHORITY = "/usr/local/share/nbfleet-test-authority.pem"  # on the node, for everybody to read
 TRUSTING = ["-e", f"miniconda_ca_bundle={AUTHORITY}"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 # Each account with the file that its shell reads for programs, too.
 NOISY = {
     "robert-node13": (".bashrc", "/bin/bash"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 ACCOUNT, HOME = "zoe-node12", "/home/zoe"
 USER, PASSWORD, PORT = "nbfleet", "geheim-47.11", 3128
 # As it stands in the address; what must not be seen is in both forms.

@@ -16,7 +16,7 @@ from tests.machines import ROOT, Lab
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 USER, PASSWORD = "clara", "a horse on the bastion"
 NODE = "robert-node12"
 

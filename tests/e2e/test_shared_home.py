@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab, Run
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 MACHINES = ("node12", "node13")
 ACCOUNTS = ("nils-node12", "nils-node13")
 BOTH = ",".join(ACCOUNTS)

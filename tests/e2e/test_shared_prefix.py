@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab, Run
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 MACHINE = "node12"
 MAX, MIA = "max-node12", "mia-node12"
 PREFIX = "/opt/nbfleet/miniconda3"

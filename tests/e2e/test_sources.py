@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 ACCOUNT = "zoe-node12"
 HOME = "/home/zoe"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 NAME = "finn-node12"
 USERS = {"node12": "finn", "bastion": "bianca"}
 # A restart waits until it listens again; what is connected stays. systemd allows five of them in ten seconds.
@@ -78,7 +78,7 @@ def made(bare: Lab) -> Lab:
     return bare
 
 
-@pytest.mark.sampled("strict sshd", keep=4)
+@pytest.mark.sampled("strict sshd")
 @pytest.mark.parametrize(
     ("machine", "settings", "listen", "bridge"),
     [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 USER = "anna.maria-lena"
 ACCOUNT = f"{USER}-node12"
 HOME = f"/home/{USER}"

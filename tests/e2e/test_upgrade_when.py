@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.faults.notebook import Notebook
     from tests.machines import Lab, Run
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 NAME = "robert-node12"
 DONE = ".done"  # a busy kernel's file, for which it waits
 BUSY = f"import os, time\nwhile not os.path.exists(os.path.expanduser('~/{DONE}')): time.sleep(0.1)"

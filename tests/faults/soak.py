@@ -154,12 +154,12 @@ def more(before: Figures, after: Figures) -> list[str]:
 @pytest.mark.timeout(0)
 def test_nothing_is_left_behind(lab: Lab, request: pytest.FixtureRequest) -> None:
     minutes = float(request.config.getoption("--soak") or 1)
-    seed = random.randrange(1 << 32)  # noqa: S311 - for a repeatable choice
+    seed = os.environ["NBFLEET_SEED"]
     lab.nbfleet("disconnect")  # a forward of another test would be counted now and then
     with lab.apart() as apart:
         done = apart.nbfleet("up", "-i", str(lab.inventory), *ACCOUNTS, "--json")
         assert done.code == 0, done.out
-        soak = Soak(apart, random.Random(seed))  # noqa: S311
+        soak = Soak(apart, random.Random(seed))  # noqa: S311 - for a repeatable choice
         soak.begin()
         before, rounds, ends = soak.figures(), 0, time.monotonic() + minutes * 60
         while time.monotonic() < ends:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scene import Account
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 FILLER = "filler"
 TRY = ("-e", "miniconda_minimum_free_mb=1")  # the user knows better than the check before the download
 

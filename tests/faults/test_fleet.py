@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 GOOD, FULL, REFUSING, CHANGED, DEAD = "robert-node12", "zoe-node12", "tim-node12", "robert-node13", "ida-gone"
 CROWD = """
 for number in $(seq "$1"); do

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.scene import Account
 
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 
 
 class Open:

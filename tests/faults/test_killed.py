@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scene import Account
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 # What is seen on the account's machine while a stage lasts: words in the command line of a process of its user.
 INSTALLER = "Miniconda3-.*[.]sh -b"
 LINKING = "bin/python -I -$|/bin/conda (create|install)"
@@ -103,9 +103,7 @@ def kill(account: Account, victim: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(7200)])])
 def test_kills_at_any_moment_are_recovered_from(bare: Account, kills: int) -> None:
-    seed = random.randrange(1 << 32)  # noqa: S311 - for a repeatable choice
-    chance = random.Random(seed)  # noqa: S311
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails
+    chance = random.Random(os.environ["NBFLEET_SEED"])  # noqa: S311 - for a repeatable choice
     before = bare.home()
     for _ in range(kills):
         victim, seconds = chance.choice(["controller", "ssh"]), chance.uniform(1, 25)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.notebook import Notebook
     from tests.faults.scene import Account
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 UNIT = "nbfleet-jupyter.service"
 TOKEN = ".config/nbfleet/token"  # noqa: S105 - its place
 CONFIG = ".config/nbfleet/server_config.py"

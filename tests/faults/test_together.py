@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.faults.scene import Account
 
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 
 
 def test_of_two_runs_at_once_none_corrupts_what_the_other_makes(bare: Account) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.machines import Lab
 
 
-@pytest.mark.sampled("scenarios", keep=3)
+@pytest.mark.sampled("scenarios")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", ["default", "variants", "reboot", "remove"])
 def test_the_scenario_passes(lab: Lab, scenario: str) -> None:

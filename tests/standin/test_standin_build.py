@@ -14,7 +14,7 @@ import pytest
 
 from tests.standin.builder import archive, download, installer, wheels
 
-pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+pytestmark = pytest.mark.sampled("stand-in")
 HERE = Path(__file__).resolve().parent
 
 

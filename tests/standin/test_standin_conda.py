@@ -15,7 +15,7 @@ import pytest
 
 from tests.standin.conftest import PATH, Conda, execute, is_root
 
-pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+pytestmark = pytest.mark.sampled("stand-in")
 FORGE = ("--override-channels", "-c", "conda-forge")
 
 

@@ -15,7 +15,7 @@ from tests.standin.conftest import Conda, Done, is_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+pytestmark = pytest.mark.sampled("stand-in")
 FORGE = ("--override-channels", "-c", "conda-forge")
 PLAIN_KEYS = {"caused_by", "error", "exception_name", "exception_type", "message"}
 

@@ -19,7 +19,7 @@ from tests.standin.conftest import PATH, Conda, Done, execute
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+pytestmark = pytest.mark.sampled("stand-in")
 #: What a finished installation has, and what only an unfinished one has.
 FINISHED = {
     "bin",

@@ -17,7 +17,7 @@ from tests.standin.conftest import PATH, Conda, execute
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.sampled("stand-in", keep=2, by="file")
+pytestmark = pytest.mark.sampled("stand-in")
 POSIX = [shell for shell in ("bash", "dash", "zsh") if shutil.which(shell)]
 
 
