@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.scene import Account
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("faults", keep=4, by="file")
+pytestmark = pytest.mark.sampled("faults")
 PORT = "8090"
 FAULT = "/tmp/fault"  # noqa: S108 - on the channel's machine
 MORE = '{"jupyter_extra_packages": ["bash_kernel"]}'  # no account has it yet
@@ -94,60 +95,40 @@ def test_a_download_that_stalls_has_an_end(bare: Account, channel: Channel) -> N
     assert bare.lost(before) == []
 
 
-@pytest.mark.sampled("channel", keep=1)
+PACKAGE, INDEX = "bash_kernel-.*conda$", "repodata"
+
+
+@pytest.mark.sampled("channel")
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("pattern", "fault", "words", "asked"),
     [
-        ("404", "HTTP 404"),
-        ("500", "HTTP 500"),
-        ("half", "cannot reach"),
-        ("altered", "is not what its hash says"),
-        ("page", "is not what its hash says"),
+        (PACKAGE, "404", "HTTP 404", "bash_kernel"),
+        (PACKAGE, "500", "HTTP 500", "bash_kernel"),
+        (PACKAGE, "half", "cannot reach", "bash_kernel"),
+        (PACKAGE, "altered", "is not what its hash says", "bash_kernel"),
+        (PACKAGE, "page", "is not what its hash says", "bash_kernel"),
+        # Asked for in other words each time, so that no lock has the answer and the index counts.
+        (INDEX, "404", "here is no conda channel at", "bash_kernel!=0.1"),
+        (INDEX, "short", "is no index of a channel", "bash_kernel!=0.2"),
+        (INDEX, "page", "is no index of a channel", "bash_kernel!=0.3"),
+        (INDEX, "half", "IncompleteRead", "bash_kernel!=0.4"),
     ],
 )
-def test_a_package_that_is_none_is_not_installed_and_the_next_run_has_it(
-    account: Account, channel: Channel, fault: str, words: str
+def test_what_is_no_package_and_no_index_is_not_believed_and_the_next_run_has_it(
+    account: Account, channel: Channel, pattern: str, fault: str, words: str, asked: str
 ) -> None:
     before = account.home()
     there = "ls miniconda3/envs/jupyter/conda-meta/ | grep ^bash_kernel- || :"
     # From another test; without its record it is not there any more.
-    account.shell(
-        f"rm -f miniconda3/envs/jupyter/conda-meta/bash_kernel-*; rm -rf miniconda3/pkgs/bash_kernel-*; {there}"
-    )
-    asked = ["-e", MORE, "-e", f"conda_config_channel_alias={channel.url}"]
-    channel.does(fault, "bash_kernel-.*conda$")
-    told(account.up(*asked), account.name, words, code=5)
+    account.shell("rm -f miniconda3/envs/jupyter/conda-meta/bash_kernel-*; rm -rf miniconda3/pkgs/bash_kernel-*")
+    more = json.dumps({"jupyter_extra_packages": [asked], "conda_config_channel_alias": channel.url})
+    channel.does(fault, pattern)
+    told(account.up("-e", more), account.name, words, code=5)
     assert account.shell(there) == ""
     channel.does("none", "")
-    mended = account.up(*asked)
+    mended = account.up("-e", more)
     assert mended.code == 0, mended.out + mended.err
     assert account.shell(there)
-    account.recovers()
-    assert account.lost(before) == []
-
-
-@pytest.mark.sampled("channel", keep=1)
-@pytest.mark.parametrize(
-    ("number", "fault", "words"),
-    [
-        (1, "404", "here is no conda channel at"),
-        (2, "short", "is no index of a channel"),
-        (3, "page", "is no index of a channel"),
-        (4, "half", "IncompleteRead"),
-    ],
-)
-def test_an_index_that_is_none_is_not_believed_and_the_next_run_has_it(
-    account: Account, channel: Channel, number: int, fault: str, words: str
-) -> None:
-    before = account.home()
-    # Asked for in other words each time, so that no lock has the answer.
-    more = f'{{"jupyter_extra_packages": ["bash_kernel!=0.{number}"]}}'
-    asked = ["-e", more, "-e", f"conda_config_channel_alias={channel.url}"]
-    channel.does(fault, "repodata")
-    told(account.up(*asked), account.name, words, code=5)
-    channel.does("none", "")
-    mended = account.up(*asked)
-    assert mended.code == 0, mended.out + mended.err
     account.recovers()
     assert account.lost(before) == []
 
