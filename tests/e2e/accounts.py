@@ -37,10 +37,16 @@ class JupyterLock:
 
 
 def up(lab: Lab, account: str, *words: str) -> Lab:
-    """Provision an account by the driver."""
+    """Provision an account by the driver; the words may be further accounts."""
     done = lab.nbfleet("up", "-i", str(lab.inventory), account, *words, "--json")
     assert done.code == 0, done.out + done.err
     return lab
+
+
+def remove(lab: Lab, account: str) -> None:
+    """Take back what was made on an account."""
+    done = lab.nbfleet("remove", "-i", str(lab.inventory), account, "--yes", "--json")
+    assert done.code == 0, done.out + done.err
 
 
 def told(lab: Lab, account: str) -> dict[str, Any]:

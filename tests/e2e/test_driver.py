@@ -9,6 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accounts import up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,9 +85,7 @@ ALTERED = {
 @pytest.fixture(scope="module")
 def fleet(provisioned: Lab) -> Lab:
     """The lab with accounts enough to alter a thing of each."""
-    done = provisioned.nbfleet("up", "-i", str(provisioned.inventory), *ALTERED["files"])
-    assert done.code == 0, done.out + done.err
-    return provisioned
+    return up(provisioned, *ALTERED["files"])
 
 
 def changing(run: Run) -> dict[str, set[str]]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import open_and_see, told, up
+from accounts import open_and_see, remove, told, up
 
 from tests.machines import wait_for
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 PLAIN = "rita-plain13"  # no systemd, no tmux; cron
 FORBIDDEN = "leo-node12"  # systemd, and polkit says no to lingering; tmux
 SUDOER = "sam-node12"  # the same, and sudo without a password
+TOKEN = ".config/nbfleet/token"  # noqa: S105 - its place
 
 NO_LINGER = """
 cat >/etc/polkit-1/rules.d/10-lab.rules <<'RULE'
@@ -76,12 +77,6 @@ def server(lab: Lab, machine: str, user: str) -> str:
     """Return the process number of a user's Jupyter; empty when there is none."""
     found = lab.root(machine, f"pgrep -u {user} -f 'bin/jupyter-notebook --config' | head -n 1")
     return found.out.strip()
-
-
-def remove(lab: Lab, account: str) -> None:
-    """Take back what was made on an account."""
-    done = lab.nbfleet("remove", "-i", str(lab.inventory), account, "--yes", "--json")
-    assert done.code == 0, done.out + done.err
 
 
 def every_verb_names(lab: Lab, account: str, keeper: str, by: str | None) -> None:
@@ -179,6 +174,28 @@ class TestWithoutSystemd:
         assert done.code == 0, done.err
         assert plain.root("plain13", "pkill -u rita -x sleep").code == 0
         assert told(plain, PLAIN)["answers"] is True
+
+    @pytest.mark.parametrize("damage", [f": >{TOKEN}", f"echo >>{TOKEN}"], ids=["empty", "a newline more"])
+    def test_a_token_file_that_is_none_starts_no_server(self, plain: Lab, damage: str) -> None:
+        found = told(plain, PLAIN)
+        assert (found["keeper"], found["state"]) == ("session", "active")
+        assert plain.as_user("plain13", "rita", f"cp -p {TOKEN} kept && {damage}").code == 0
+        stopped = plain.as_user("plain13", "rita", ".config/nbfleet/session stop")
+        assert stopped.code == 0, stopped.err
+        begun = "grep -c 'Jupyter Server .* is running' .config/nbfleet/jupyter.log"
+        before = plain.as_user("plain13", "rita", begun).out
+        assert int(before) > 0
+        try:
+            refused = plain.nbfleet("restart", PLAIN, "--json")
+            after = plain.as_user("plain13", "rita", begun).out
+        finally:
+            plain.as_user("plain13", "rita", f"mv kept {TOKEN}")
+        assert refused.code == 5, refused.out
+        assert "the token file is not 64 characters long" in refused.answer["error"]["message"]
+        assert after == before  # no server has begun
+        assert plain.root("plain13", "pgrep -u rita -f '[j]upyter-notebook'").code == 1
+        done = plain.nbfleet("restart", PLAIN, "--json")
+        assert done.code == 0, done.out
 
     @pytest.mark.full
     def test_a_server_that_cannot_start_says_why(self, plain: Lab) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import up
+from accounts import remove, up
 
 from tests.machines import ROOT, Lab
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.sampled("worlds", keep=5, by="file")
+pytestmark = pytest.mark.sampled("worlds")
 NODE = "robert-node12"
 BARE = "tim-node12"
 
@@ -50,7 +50,6 @@ def test_a_bare_account_is_provisioned_looked_at_restarted_and_removed_over_them
     assert "has nothing to do" in [line["says"] for line in account["checks"] if line["check"] == "up"]
     restarted = old.nbfleet("restart", BARE, "--json")
     assert restarted.code == 0, restarted.out + restarted.err
-    removed = old.nbfleet("remove", "-i", str(old.inventory), BARE, "--yes", "--json")
-    assert removed.code == 0, removed.out + removed.err
+    remove(old, BARE)
     assert old.root("node12", "ls -d ~tim/miniconda3 ~tim/.config/nbfleet ~tim/.local/state/nbfleet").out == ""
     assert old.root("node12", "pgrep -u tim -f jupyter").out == ""
