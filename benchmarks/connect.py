@@ -94,7 +94,7 @@ def theirs(name: str, program: Path, home: Path) -> float:
         while not answers(f"http://127.0.0.1:{port}/api"):
             if child.poll() is not None or time.monotonic() - began > WAIT:
                 raise SystemExit(f"jupyter-forward gave no HTTP 200 within {WAIT} s (status {child.poll()}).")
-            time.sleep(0.02)
+            time.sleep(0.02)  # the grain of the figure; WAIT ends it
         return time.monotonic() - began
 
 

@@ -30,7 +30,7 @@ class Link:
         with self._lock:
             begins = max(self._free, time.monotonic())
             self._free = begins + size / RATE
-        time.sleep(max(0.0, begins - time.monotonic()))
+        time.sleep(max(0.0, begins - time.monotonic()))  # the link is busy until then
 
 
 LINK = Link()
@@ -47,7 +47,7 @@ class Paced(Handler):
 
     def copyfile(self, source: SupportsRead[AnyStr], outputfile: SupportsWrite[AnyStr]) -> None:
         """Send a file in pieces."""
-        time.sleep(LATENCY)
+        time.sleep(LATENCY)  # what the distance costs is what is shown here
         while piece := source.read(PIECE):
             LINK.wait(len(piece))
             outputfile.write(piece)

@@ -37,7 +37,7 @@ def start(store: Store, name: str, local_port: int, page: Path | None) -> int:
     while not (session := store.open_session(name)):
         if child.poll() is not None or time.monotonic() > deadline:
             raise ForwardError(f"The background process of {name} did not begin.", hint=f"Its words are in {log_path}.")
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the child has noted its session, has ended or is late
     return int(session["pid"])
 
 
@@ -53,7 +53,7 @@ def stop(store: Store, name: str) -> bool:
             return True
         deadline = time.monotonic() + END_SECONDS
         while store.open_session(name) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks; the next signal follows at the deadline
         if not store.open_session(name):
             return True
     return True

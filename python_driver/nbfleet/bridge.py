@@ -78,7 +78,7 @@ def end(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
     while pid and _holder(path):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks; nothing survives the signal after the deadline
     path.unlink(missing_ok=True)
 
 

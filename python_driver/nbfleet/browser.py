@@ -68,7 +68,8 @@ def remove_after_use(page: Path, *, limit: float = LIMIT) -> None:
         before = page.stat().st_atime_ns
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline and page.stat().st_atime_ns == before:
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two looks, up to the deadline
+        # Nothing tells that the browser has read to the end.
         time.sleep(min(_READ, max(0.0, deadline - time.monotonic())))
     except FileNotFoundError:
         return

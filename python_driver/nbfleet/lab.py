@@ -112,7 +112,7 @@ def vendor_answers(seconds: float = VENDOR_SECONDS) -> bool:
         threading.Thread(target=ask, args=(url,), daemon=True).start()
     deadline = time.monotonic() + seconds
     while len(answers) < len(VENDOR) and False not in answers and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks, up to the deadline
     return len(answers) == len(VENDOR) and all(answers)
 
 

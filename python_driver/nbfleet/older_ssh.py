@@ -114,7 +114,7 @@ class Call:
                     with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as server:
                         relay(server)
                         return 0
-                    time.sleep(0.02)
+                    time.sleep(0.02)  # ssh says nothing when it listens; up to the deadline
                 if forward.poll() is None:
                     sys.stderr.write(f"ssh: waited {LOGIN_SECONDS:.0f} s for a login at {self.host}: timed out\n")
                 return 255

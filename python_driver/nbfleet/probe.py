@@ -40,7 +40,7 @@ def answers_within(seconds: float, port: int, endpoint: Endpoint) -> bool:
     while not alive(port, endpoint):
         if time.monotonic() > deadline:
             return False
-        time.sleep(pause)
+        time.sleep(pause)  # nothing tells when a server answers; up to the deadline
         pause = min(pause * 1.5, 0.25)
     return True
 

@@ -103,7 +103,7 @@ def turn(thing: object, *, there: Callable[[], bool], seconds: float) -> Iterato
                     f"Another account of this run has been making {thing} for {seconds:.0f} s; "
                     "look at that account, or allow more time with jupyter_timeout."
                 )
-            time.sleep(0.1)
+            time.sleep(0.1)  # flock knows no limit of its own
         if there():
             mine = "there"
         if mine != "first":

@@ -135,7 +135,7 @@ def one_at_a_time(prefix: Path, *, seconds: float) -> Iterator[int]:
                     raise Refusal(
                         f"another run has used the conda in {prefix} for {seconds:.0f} s; wait for it or end it"
                     ) from None
-                time.sleep(0.2)
+                time.sleep(0.2)  # flock knows no limit of its own
         yield lock.fileno()
 
 

@@ -55,7 +55,7 @@ def main(gate: str, listener: str, base_url: str, token_file: str, seconds: str)
             return ""
         if time.monotonic() >= deadline:
             return f"the kernel of {', '.join(sorted(found))} is busy"
-        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))  # between two questions to the server
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Session:
             limit = limits[noted["state"]]
             if time.monotonic() > began + limit:
                 return f"the session's supervisor is {noted['state']} after {limit} s; see {self.log}"
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks at its note, up to the limit
         return "" if noted["state"] == "active" else noted.get("why", "it failed")
 
     def launch(self) -> str:
