@@ -30,7 +30,7 @@ SHELL_FILES = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy", "python_driver/nbfleet", "tests"],
-        ["mypy", "roles"],
+        ["mypy", "roles", "playbooks/action_plugins"],
         ["mypy", "benchmarks"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--strict", "-q"],

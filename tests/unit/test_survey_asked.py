@@ -34,7 +34,7 @@ def asked(variables: dict[str, Any], **environment: str) -> str:
 def _asked(variables: str, environment: tuple[tuple[str, str], ...]) -> str:
     task = {
         "ansible.builtin.copy": {
-            "content": "{{ query('survey_asked', '^jupyter_') | to_json }}",
+            "content": "{{ lookup('survey_asked', '^jupyter_') }}",
             "dest": "{{ inventory_dir }}/out",
         }
     }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import re
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ from ansible.template import is_trusted_as_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Ansible imports this before it forks a process for each account. None of what it has by then is garbage, and to look
+# for some there would make every such process copy it (as the documentation of gc.freeze says).
+gc.freeze()
 
 _NAMED = re.compile(r"\{\{ ([A-Za-z_]\w*(?:\.[a-z_]\w*)*) \}\}")
 _MORE = re.compile(r"\{[{%#]|[%#}]\}|\n")

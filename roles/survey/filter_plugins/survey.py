@@ -88,14 +88,14 @@ def _kept_otherwise(answer: Mapping[str, Any]) -> list[str]:
     return [f"kept by {answer['keeper']}, because {answer['refused']}"]
 
 
-def survey_digest(asked: object, roles: str) -> str:
+def survey_digest(asked: str, roles: str) -> str:
     """Return a digest of what is asked of an account and of the roles that would do it.
 
     Args:
         asked: The values of all role variables, as far as they are known before the account has answered.
         roles: The folder of the roles; their files count, so a new release is a reason to look again.
     """
-    digest = hashlib.sha256(repr(asked).encode())
+    digest = hashlib.sha256(asked.encode())
     for file in sorted(Path(roles).rglob("*")):
         if file.is_file() and file.suffix not in {".md", ".pyc"}:
             digest.update(file.read_bytes())

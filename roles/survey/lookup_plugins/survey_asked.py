@@ -6,6 +6,7 @@ With a hundred templates for every account at every run, rendering is what a run
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ DOCUMENTATION = r"""
 name: survey_asked
 short_description: What the variables of a pattern depend on
 description:
-  - Returns the variables whose names match, and those that their templates name, all as they are written.
+  - Returns the variables whose names match, and those that their templates name, all as they are written, in JSON.
   - A value that asks the world outside (a lookup, other hosts, the clock) is rendered instead.
 options:
   _terms:
@@ -67,12 +68,12 @@ def closure(pattern: str, variables: Mapping[str, Any]) -> list[str]:
 class LookupModule(LookupBase):  # type: ignore[misc] # Ansible has no type hints
     """The lookup."""
 
-    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **_: object) -> list[Any]:
-        """Return [name, value] for each variable that counts."""
+    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **_: object) -> list[str]:
+        """Return [name, value] for each variable that counts, as one text: a list costs Ansible time for every item."""
         known = variables or {}
         asked = []
         for name in closure(terms[0], known):
             value = known[name]
             outside = any(_OUTSIDE.search(text) for text in texts(value))
-            asked.append([name, self._templar.template(value) if outside else repr(value)])
-        return asked
+            asked.append([name, repr(self._templar.template(value) if outside else value)])
+        return [json.dumps(asked)]
