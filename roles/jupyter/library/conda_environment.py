@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.conda_apply import Outcome, carry_out, decide_by, to_send
 from ansible.module_utils.conda_beside import Extras, settle
 from ansible.module_utils.conda_carry import nothing_added
+from ansible.module_utils.conda_compiled import take_over
 from ansible.module_utils.conda_kernels import kernels_of, planned_kernel, planned_variables, revision_with
 from ansible.module_utils.conda_link import HOUSE, is_missing, why_not
 from ansible.module_utils.conda_locks import word
@@ -345,6 +346,7 @@ def ensure_beside(params: Mapping[str, Any], *, lock: int | None) -> dict[str, A
     built = ensure_present({**asked, "lock": extras.with_lock(params["lock"])}, lock=lock)
     if built["linker_missing"] or built["packages_missing"]:
         return built
+    take_over(now.path.resolve(), path)
     left = settle(Environment(path, base), now, name, extras, params["variables_file"])
     return {**built, **answer, "left": left}
 
