@@ -22,10 +22,12 @@ NOISY = {
     "finn-node12": (".config/fish/config.fish", "/usr/bin/fish"),
 }
 ALL = ",".join(NOISY)
-# Said to both outputs, and a command that is not there.
+# Said to both outputs, and a command that is not there; and for bash a mistake at which it reads no further.
 NOISE = """
 mkdir -p "$(dirname "/home/$1/$2")"
-{ echo 'echo good morning'; echo no-such-command; cat "/home/$1/$2" 2>/dev/null; } >/tmp/noise
+mistake=
+[ "$2" != .bashrc ] || mistake='if true; then'
+{ printf '%s\\n' 'echo good morning' no-such-command "$mistake"; cat "/home/$1/$2" 2>/dev/null; } >/tmp/noise
 cat /tmp/noise >"/home/$1/$2"
 chown -R "$1:$1" "/home/$1"
 """
@@ -56,7 +58,7 @@ def noisy(lab: Lab) -> Iterator[Lab]:
     lab.root("node13", "rm /usr/bin/python3")
     for name, (file, _) in NOISY.items():
         machine, user = account_of(name)
-        lab.root(machine, 'sed -i "1,2d" "/home/$1/$2"', user, file)
+        lab.root(machine, 'sed -i "/^echo good morning$/,+2d" "/home/$1/$2"', user, file)
 
 
 def test_the_noise_is_real(noisy: Lab) -> None:
@@ -64,6 +66,7 @@ def test_the_noise_is_real(noisy: Lab) -> None:
         said = noisy.on(name, "true").out
         assert "good morning" in said, name
         assert "no-such-command" in said, name
+        assert ("syntax error" in said) is name.startswith("robert"), name
     assert noisy.root("node13", "python3 -c pass").code == 1
 
 
@@ -73,7 +76,8 @@ def test_a_second_run_changes_nothing_and_the_driver_comes_through(noisy: Lab) -
     assert again.out.count("changed=0") == len(NOISY), again.out[-4000:]
     for name in NOISY:
         assert told(noisy, name)["answers"] is True
-    open_and_see(noisy, "tim-node12")
+    for name in ("tim-node12", "robert-node13"):
+        open_and_see(noisy, name)
     assert "Jupyter Server" in noisy.nbfleet("logs", "finn-node12", "-n", "500").out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -362,6 +363,22 @@ def test_conda_init_run_later_is_taken_out_and_given_back(home: Path) -> None:
     assert b"conda initialize" not in (home / ".bashrc").read_bytes()
     run(home, state="absent")
     assert (home / ".bashrc").read_bytes() == b"mine\n" + PATH_LINE + CONDA_INITIALIZE
+
+
+@pytest.mark.parametrize("name", [".bashrc", ".zshrc"])
+def test_where_a_mistake_ends_the_reading_the_block_stands_before_it(home: Path, name: str) -> None:
+    shell, rc = name[1:-2], home / name
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not on this machine")
+    run(home, shells=(shell,))
+    broken, block = b"mine\n" + PATH_LINE + b"if true; then\n", rc.read_bytes()
+    for before in (broken + block, broken):  # the mistake came after us, or was there
+        rc.write_bytes(before)
+        assert run(home, shells=(shell,))["changed"] is True
+        assert rc.read_bytes() == block + b"mine\nif true; then\n"
+        assert run(home, shells=(shell,))["changed"] is False
+        run(home, shells=(shell,), state="absent")
+        assert rc.read_bytes() == broken
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

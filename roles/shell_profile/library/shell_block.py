@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -220,15 +221,15 @@ def _sort(text: bytes) -> tuple[list[bytes], list[str], bool]:
                 kinds[number] = kind
 
 
-def apply(text: bytes, block: bytes) -> Applied:
+def apply(text: bytes, block: bytes, *, first: bool = False) -> Applied:
     """Return `text` with exactly one `block` and without the historic forms.
 
-    A block that is there already is replaced where it stands, otherwise it goes to the end.
+    A block that is there already is replaced where it stands, otherwise it goes to the end; `first` puts it before all.
     """
     lines, kinds, joined = _sort(text)
-    out: list[bytes] = []
+    out = _lines(block) if first else []
     pieces: list[Piece] = []
-    placed = False
+    placed = first
     for line, kind in zip(lines, kinds):  # noqa: B905  # strict= is younger than the oldest Python here
         if kind == "own" and not placed:
             out += _lines(block.replace(BEGIN, BEGIN + JOINED, 1) if joined else block)
@@ -342,6 +343,15 @@ def start_file(shell: str, home: Path) -> Path | None:
     if shell == "fish":
         return home / ".config" / "fish" / "config.fish"
     return None
+
+
+def is_left_early(path: Path, text: bytes) -> bool:
+    """Return whether a shell stops reading its start file at a mistake before it comes to our block."""
+    words = {".bashrc": ["bash", "-O", "extglob"], ".zshrc": ["zsh", "-f"]}.get(path.name)
+    if words is None or not shutil.which(words[0]):
+        return False
+    before = text.partition(BEGIN)[0]
+    return subprocess.run([*words, "-n"], input=before, capture_output=True, check=False).returncode != 0
 
 
 def real_file(path: Path) -> Path:
@@ -498,7 +508,7 @@ def plan_present(path: Path, block: bytes, record: Record | None) -> Change | No
     """
     real = real_file(path)
     was = read(real)
-    applied = apply(was or b"", block)
+    applied = apply(was or b"", block, first=is_left_early(path, was or b""))
     if was is not None and applied.after == was:
         return None
     if record is None:
