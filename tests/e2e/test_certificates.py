@@ -2,81 +2,33 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from accounts import kernel_variables
-
-from tests.machines import wait_for
+from own_authority import AUTHORITY, https_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.machines import Lab, Run
 
 pytestmark = pytest.mark.sampled("worlds")
-ACCOUNT, HOME, PORT = "zoe-node12", "/home/zoe", 8443
-AUTHORITY = "/usr/local/share/nbfleet-test-authority.pem"  # on the node, for everybody to read
+ACCOUNT, HOME = "zoe-node12", "/home/zoe"
 TRUSTING = ["-e", f"miniconda_ca_bundle={AUTHORITY}"]
-UNIT = "nbfleet-test-https"
-EXTENSIONS = """
-basicConstraints = CA:FALSE
-keyUsage = digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = IP:{address}
-authorityKeyIdentifier = keyid
-"""
-SERVER = """
-import functools, http.server, ssl, sys
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="/srv/channel")
-server = http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), handler)
-context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-context.load_cert_chain("/run/nbfleet-test-https.pem")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()
-"""
-
-
-def certificates(folder: Path, address: str) -> tuple[str, str]:
-    """Make an authority and the certificate of a server; returns the authority's, and the server's with its key."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-subj", "/CN=The site's own", "-days", "30", "-keyout", "ca.key", "-out", "ca.pem",
-            "-addext", "keyUsage = critical,keyCertSign,cRLSign")  # fmt: skip
-    openssl("req", "-new", *key, "-subj", f"/CN={address}", "-keyout", "server.key", "-out", "server.csr")
-    (folder / "extensions").write_text(EXTENSIONS.format(address=address))
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
-            "-extfile", "extensions", "-out", "server.pem")  # fmt: skip
-    return (folder / "ca.pem").read_text(), (folder / "server.pem").read_text() + (folder / "server.key").read_text()
 
 
 @pytest.fixture(scope="module")
 def words(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The words for a run that has everything by https."""
     folder = tmp_path_factory.mktemp("certificates")
-    address = lab.address("channel")
-    authority, server = certificates(folder, address)
-    run = f'systemd-run --quiet --collect --unit={UNIT} python3 -c "$1" {PORT}'
-    started = lab.root("channel", f'umask 077; printf %s "$2" >/run/{UNIT}.pem; {run}', SERVER, server)
-    assert started.code == 0, started.err
-    placed = lab.root("node12", f'printf %s "$1" >{AUTHORITY}', authority)
-    assert placed.code == 0, placed.err
-    ask = f"curl -s -o /dev/null --cacert {AUTHORITY} https://{address}:{PORT}/"
-    wait_for("the https server", lambda: lab.root("node12", ask).code == 0)
-    base = f"https://{address}:{PORT}"
     wanted = folder / "wanted.yml"
-    places = {"miniconda_base_url": f"{base}/miniconda", "conda_config_channel_alias": base}
-    # A lock of its own, so that every address in it is one of this server.
-    wanted.write_text(yaml.safe_dump({**places, "jupyter_locks": str(folder)}))
-    yield ["--limit", ACCOUNT, "-e", f"@{wanted}"]
-    lab.root("channel", f"systemctl stop {UNIT}; rm -f /run/{UNIT}.pem")
-    lab.root("node12", f"rm -f {AUTHORITY}")
+    with https_channel(lab, "node12", folder) as base:
+        places = {"miniconda_base_url": f"{base}/miniconda", "conda_config_channel_alias": base}
+        # A lock of its own, so that every address in it is one of this server.
+        wanted.write_text(yaml.safe_dump({**places, "jupyter_locks": str(folder)}))
+        yield ["--limit", ACCOUNT, "-e", f"@{wanted}"]
 
 
 @pytest.fixture(scope="module")

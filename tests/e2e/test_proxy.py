@@ -9,7 +9,9 @@ import pytest
 import yaml
 from accounts import kernel_variables
 from looker import Looker, shows
+from own_authority import AUTHORITY, https_channel
 
+from tests.faults.notebook import Notebook
 from tests.machines import only_way, wait_for
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ def proxy(lab: Lab) -> Iterator[str]:
     lab.root("bastion", stop)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def https(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with a certificate of the site's own."""
+    with https_channel(lab, "node12", tmp_path_factory.mktemp("authority")) as base:
+        yield base
+
+
 @pytest.fixture(scope="module")
 def wishes(proxy: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words for a run through the proxy; the password stands in a file."""
@@ -59,6 +68,7 @@ def wishes(proxy: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     address = f"http://{USER}:{QUOTED}@{proxy}"
     # A solve, so that the channel's index is asked for, too.
     wanted = {"miniconda_proxy": address, "miniconda_no_proxy": ["intra.example.org"], "jupyter_locks": str(folder)}
+    wanted["miniconda_ca_bundle"] = AUTHORITY
     file.write_text(yaml.safe_dump(wanted))
     return ["--limit", ACCOUNT, "-e", f"@{file}"]
 
@@ -120,6 +130,24 @@ def test_conda_and_kernels_have_the_proxy_too(lab: Lab) -> None:
     assert f":{QUOTED}@" in variables["https_proxy"]
     assert variables["no_proxy"] == "localhost,127.0.0.1,::1,intra.example.org"
     assert "http://intra.example.org: ''" in lab.said(ACCOUNT, f"cat {HOME}/miniconda3/.condarc")
+
+
+@pytest.mark.usefixtures("through")
+def test_a_kernel_fetches_by_the_proxy_and_by_the_certificates_with_no_setting_in_its_code(
+    lab: Lab, wishes: list[str], https: str
+) -> None:
+    assert lab.nbfleet("up", "-i", str(lab.inventory), ACCOUNT, *wishes[2:]).code == 0
+    opened = lab.nbfleet("connect", ACCOUNT, "--background", "--no-browser", "--json")
+    notebook = Notebook(str(opened.answer["data"]["url"]))
+    kernel = notebook.start_kernel()
+    index = "conda-forge/noarch/repodata.json?by=kernel"
+    http = f"http://{lab.address('channel')}:{lab.machine('channel')['port']}"
+    for base in (http, https):
+        code = f"import urllib.request; print(urllib.request.urlopen('{base}/{index}', timeout=30).read(60))"
+        assert "info" in notebook.run(kernel, code)
+    log = lab.root("bastion", f"cat {LOG}").out
+    assert f"GET {http}/{index} " in log
+    assert f"CONNECT {https.removeprefix('https://')} " in log
 
 
 def test_the_password_is_in_no_argument_no_output_and_no_file_that_others_can_read(
