@@ -175,24 +175,34 @@ def wait_for(what: str, true: Callable[[], object], *, seconds: float = 120) -> 
 
 
 @contextlib.contextmanager
-def only_way(lab: Lab, machine: str, other: str) -> Iterator[None]:
-    """Drop every packet that a machine sends to or gets from others than one, for as long as the block lasts."""
-    process = lab.pid(machine)
+def only_way(lab: Lab, machine: str, other: str) -> Iterator[Callable[[], int]]:
+    """Drop every packet that a machine sends to or gets from others than one, for as long as the block lasts.
+
+    Yields:
+        What tells how many it has tried to send until then.
+    """
     rules = [
-        [chain, "!", side, lab.address(other), "!", interface, "lo", "-j", "DROP"]
+        f"{chain} ! {side} {lab.address(other)} ! {interface} lo -j DROP"
         for chain, side, interface in (("OUTPUT", "-d", "-o"), ("INPUT", "-s", "-i"))
     ]
+    # A packet without a route would come to no rule, and not be counted.
+    everywhere = f"default via {lab.address(other)}"
 
-    def each(verb: str) -> None:
-        for rule in rules:
-            done = lab.run("nsenter", "-t", process, "-n", "iptables", verb, *rule)
-            assert done.code == 0, done.err
+    def inside(*commands: str) -> str:
+        done = lab.run("nsenter", "-t", process, "-n", "sh", "-e", "-c", "\n".join(commands))
+        assert done.code == 0, done.err
+        return done.out
 
-    each("-A")
+    def tried() -> int:
+        (dropped,) = (line.split() for line in inside("iptables -nvxL OUTPUT").splitlines() if "DROP" in line)
+        return int(dropped[0])
+
+    process = lab.pid(machine)
+    inside(f"ip route add {everywhere}", *(f"iptables -A {rule}" for rule in rules))
     try:
-        yield
+        yield tried
     finally:
-        each("-D")
+        inside(f"ip route del {everywhere}", *(f"iptables -D {rule}" for rule in rules))
 
 
 def taken(turn: TextIO) -> bool:

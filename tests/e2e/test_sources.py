@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,21 @@ if TYPE_CHECKING:
     from tests.machines import Lab
 
 pytestmark = pytest.mark.sampled("worlds")
-ACCOUNT = "zoe-node12"
+ACCOUNT, WITHOUT_PYTHON = "zoe-node12", "nils-node13"
 HOME = "/home/zoe"
 
 
 @pytest.fixture
 def bare(lab: Lab) -> Iterator[Lab]:
-    """The lab, with an account on which nothing is installed before and after."""
-    lab.bare("node12", "zoe")
+    """The lab, with two accounts on which nothing is installed before and after."""
+
+    def clear() -> None:
+        lab.bare("node12", "zoe")
+        lab.bare("node13", "nils")
+
+    clear()
     yield lab
-    lab.bare("node12", "zoe")
+    clear()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +93,17 @@ def alone(lab: Lab, folder: Path) -> Lab:
     return replace(lab, environment=lab.environment | {"XDG_CACHE_HOME": str(folder.parent)})
 
 
-def offline(lab: Lab, folder: Path) -> Lab:
-    """The lab as seen by a controller that has an empty cache and no way out but SSH."""
-    nowhere = "http://127.0.0.1:9"
+@pytest.fixture
+def offline(bare: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The lab as seen by a controller that has an empty cache and a proxy as its only way out, which nobody asked."""
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "PIP_INDEX_URL")
-    return replace(
-        lab,
-        environment=lab.environment | dict.fromkeys(names, nowhere) | {"XDG_CACHE_HOME": str(folder.parent / "none")},
-    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nowhere = f"http://127.0.0.1:{server.getsockname()[1]}"
+        environment = bare.environment | dict.fromkeys(names, nowhere) | {"XDG_CACHE_HOME": str(tmp_path / "none")}
+        yield replace(bare, environment=environment)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_bundle_is_whole_and_made_once(provisioned: Lab, bundle: Path) -> None:
@@ -116,34 +125,41 @@ def test_a_bundle_is_whole_and_made_once(provisioned: Lab, bundle: Path) -> None
     assert list(bundle.rglob(".*")) == []
 
 
-def test_a_bundle_provisions_a_bare_account_with_nothing_but_ssh(bare: Lab, bundle: Path) -> None:
+def test_a_bundle_provisions_bare_accounts_with_nothing_but_ssh_and_nothing_else_is_tried(
+    offline: Lab, bundle: Path
+) -> None:
     words = ["--limit", ACCOUNT, "-v", "-e", f"miniconda_bundle={bundle}"]
-    apart = offline(bare, bundle)
-    with only_way(bare, "node12", "bastion"):
-        done = apart.playbook("site", *words)
+    both = ["--limit", f"{ACCOUNT},{WITHOUT_PYTHON}", *words[2:]]
+    with only_way(offline, "node12", "bastion") as node12, only_way(offline, "node13", "bastion") as node13:
+        done = offline.playbook("site", *both)
         assert done.code == 0, done.out[-4000:]
-        again = apart.playbook("site", *words, "-e", "survey_trust=false")
-        assert "linked_by: rattler" in done.out
-        assert "changed=0" in again.out, again.out[-4000:]
-        refused = apart.playbook("site", *words, "-e", '{"jupyter_extra_packages": ["bash_kernel"]}')
+        again = offline.playbook("site", *both, "-e", "survey_trust=false")
+        assert done.out.count("linked_by: rattler") == 2
+        assert again.out.count("changed=0") == 2, again.out[-4000:]
+        refused = offline.playbook("site", *words, "-e", '{"jupyter_extra_packages": ["bash_kernel"]}')
+        assert (node12(), node13()) == (0, 0)
+        offline.root("node12", "timeout 1 getent hosts example.org")
+        assert node12() > 0  # so that they count
     assert refused.code != 0
     text = " ".join(refused.out.split())
     assert re.search(r"is not there: without a network nothing can be solved for", text), text[-1500:]
     assert "nbfleet bundle --to" in text
-    assert bare.said(ACCOUNT, "systemctl --user is-active nbfleet-jupyter") == "active"
+    for account in (ACCOUNT, WITHOUT_PYTHON):
+        assert offline.said(account, "systemctl --user is-active nbfleet-jupyter") == "active"
     # An upgrade, too: another lock, and packages that only the bundle has any more.
     (lock,) = (bundle / "locks").glob("*.txt")
     whole = lock.read_text()
     lock.write_text("".join(line for line in whole.splitlines(keepends=True) if "/jupyter_console-" not in line))
-    bare.said(ACCOUNT, "rm -rf miniconda3/pkgs/*.conda miniconda3/pkgs/*/")
+    offline.said(ACCOUNT, "rm -rf miniconda3/pkgs/*.conda miniconda3/pkgs/*/")
     try:
-        with only_way(bare, "node12", "bastion"):
-            upgraded = apart.playbook("upgrade", *words, "-e", "jupyter_service_when=now")
+        with only_way(offline, "node12", "bastion") as tried:
+            upgraded = offline.playbook("upgrade", *words, "-e", "jupyter_service_when=now")
+            assert tried() == 0
     finally:
         lock.write_text(whole)
     assert upgraded.code == 0, upgraded.out[-4000:]
     assert re.search(r"sent:\s+bytes: \d{7,}", upgraded.out), upgraded.out[-4000:]
-    assert bare.said(ACCOUNT, "readlink miniconda3/envs/jupyter") == "jupyter-2"
+    assert offline.said(ACCOUNT, "readlink miniconda3/envs/jupyter") == "jupyter-2"
 
 
 @pytest.mark.full
@@ -163,9 +179,9 @@ def test_the_controller_downloads_once_and_the_account_nothing(bare: Lab, tmp_pa
 
 
 @pytest.mark.full
-def test_a_second_account_takes_an_admin_s_packages_and_is_sent_none(bare: Lab, bundle: Path) -> None:
+def test_a_second_account_takes_an_admin_s_packages_and_is_sent_none(offline: Lab, bundle: Path) -> None:
     # Files of root are copied where fs.protected_hardlinks forbids another name for them.
-    made = bare.root(
+    made = offline.root(
         "node12",
         "mkdir -p /opt/nbfleet && cp -a /home/robert/miniconda3/pkgs /opt/nbfleet/ && "
         "chown -R root: /opt/nbfleet && chmod -R go-w,go+rX /opt/nbfleet",
@@ -173,11 +189,11 @@ def test_a_second_account_takes_an_admin_s_packages_and_is_sent_none(bare: Lab, 
     assert made.code == 0, made.err
     given = json.dumps({"miniconda_bundle": str(bundle), "jupyter_package_caches": ["/opt/nbfleet/pkgs"]})
     try:
-        with only_way(bare, "node12", "bastion"):
-            done = offline(bare, bundle).playbook("site", "--limit", ACCOUNT, "-v", "-e", given)
-        listed = bare.said(ACCOUNT, f"{HOME}/miniconda3/bin/conda config --json --show pkgs_dirs")
+        with only_way(offline, "node12", "bastion"):
+            done = offline.playbook("site", "--limit", ACCOUNT, "-v", "-e", given)
+        listed = offline.said(ACCOUNT, f"{HOME}/miniconda3/bin/conda config --json --show pkgs_dirs")
     finally:
-        bare.root("node12", "rm -rf /opt/nbfleet")
+        offline.root("node12", "rm -rf /opt/nbfleet")
     assert done.code == 0, done.out[-4000:]
     assert "linked_by: rattler" in done.out
     assert "sent:" not in done.out
