@@ -44,11 +44,12 @@ class Lab:
 
     directory: Path
     environment: dict[str, str]
+    accounts: Path | None = None
 
     @property
     def inventory(self) -> Path:
         """The accounts, as a user's inventory lists them."""
-        return self.directory / "hosts.yml"
+        return self.accounts or self.directory / "hosts.yml"
 
     @property
     def ssh_config(self) -> Path:

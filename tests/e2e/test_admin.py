@@ -1,15 +1,17 @@
-"""Users who cannot log in, provisioned and opened through an admin who becomes them."""
+"""Users provisioned and opened through an admin who becomes them; one of them cannot log in at all."""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from accounts import only_for, opened_home
 from looker import Looker
 
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
     from tests.machines import Lab, Run
 
-MACHINE = "node12"
-MAX, MIA = "max-node12", "mia-node12"
-BOTH = f"{MAX},{MIA}"
+MACHINE, USER = "node12", "anna.maria-lena"
+MAX, ANNA = "max-node12", f"{USER}-node12"
+BOTH = f"{MAX},{ANNA}"
+ADA = "ada-node12"  # the admin's own account, by her own login
 # What Jupyter and IPython keep for the person.
 THEIRS = re.compile(r"(\.ipython|\.jupyter|\.local/share)(/|$)|\.local(/state)?$")
 
@@ -37,31 +40,75 @@ def things(lab: Lab, user: str) -> dict[str, list[str]]:
     }
 
 
+def expansion(lab: Lab) -> str:
+    """Return the example of users and machines with what is the lab's own put in."""
+    text = (ROOT / "inventory" / "accounts.example.yml").read_text()
+    addresses = {name: lab.address(name) for name in ("node12", "node13")}
+    bastion = yaml.safe_load(lab.inventory.read_text())["accounts"]["vars"]["bastion"]
+    for example, ours in {
+        "user: [max, mia]": f"user: [max, {USER}]",
+        "{{ machine }}.example.org": f"{{{{ {addresses}[machine] }}}}",
+        "-o ProxyJump=bianca@bastion.example.org:22522": f"-F {lab.ssh_config} -o ProxyJump={bastion}",
+    }.items():
+        assert text.count(example) == 1
+        text = text.replace(example, ours)
+    return text
+
+
+def own_logins(lab: Lab) -> dict[str, Any]:
+    """Return an inventory of accounts that are logged in to by their own users, and what holds for all of the lab."""
+    told = yaml.safe_load(lab.inventory.read_text())["accounts"]["vars"]
+    logins = {"node12": "ada", "node13": "robert"}
+    machines = {name: {"hosts": {f"{user}-{name}": {"ansible_user": user}}} for name, user in logins.items()}
+    return {"all": {"vars": {**told, "jupyter_locks": str(lab.directory / "locks")}, "children": machines}}
+
+
 @pytest.fixture(scope="module")
 def plain(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The same lab for an Ansible that has no configuration of ours."""
-    config = tmp_path_factory.mktemp("config") / "ansible.cfg"
-    config.write_text("")
-    return replace(lab, environment={**lab.environment, "ANSIBLE_CONFIG": str(config)})
+    """The same lab for an Ansible that has no configuration of ours; both ways of login stand in one inventory."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "ansible.cfg").write_text("")
+    inventory = folder / "inventory"
+    inventory.mkdir()
+    (inventory / "accounts.yml").write_text(expansion(lab))
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(own_logins(lab)))
+    environment = {**lab.environment, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")}
+    return replace(lab, environment=environment, accounts=inventory)
 
 
 @pytest.fixture(scope="module")
 def made(plain: Lab) -> Iterator[tuple[Lab, dict[str, Any]]]:
-    """Both accounts, from bare to running, with what was seen on the way."""
-    plain.nbfleet("disconnect", MAX, MIA)
-    for user in ("max", "mia"):
+    """Both accounts and the admin's own, from bare to running, with what was seen on the way."""
+    plain.nbfleet("disconnect", MAX, ANNA)
+    for user in ("max", USER, "ada"):
         plain.bare(MACHINE, user)
-    told: dict[str, Any] = {"bare": things(plain, "mia")}
+    told: dict[str, Any] = {"began": int(time.time()), "bare": things(plain, USER)}
     told["foretold"] = plain.playbook("site", "--limit", MAX, "--check")
     told["after foretelling"] = things(plain, "max")
-    looker = Looker(plain, MACHINE, "ada", "max", "mia")
+    looker = Looker(plain, MACHINE, "ada", "max", USER)
     looker.start()
-    told["made"] = plain.playbook("site", "--limit", BOTH)
+    told["made"] = plain.playbook("site", "--limit", MACHINE)
     looker.end()
     told["temporary"] = looker.files
-    told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), MAX, MIA, "--json")
+    told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), f"physics:&{MACHINE}", "--json")
     yield plain, told
-    plain.nbfleet("disconnect", MAX, MIA)
+    plain.nbfleet("disconnect", MAX, ANNA)
+    plain.bare(MACHINE, "ada")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "accounts"),
+    [
+        ("node12", {MAX, ANNA, ADA}),
+        (USER, {ANNA, f"{USER}-node13"}),
+        ("physics", {MAX, ANNA, "max-node13", f"{USER}-node13"}),
+    ],
+)
+def test_a_machine_a_user_and_a_group_are_just_their_accounts(plain: Lab, pattern: str, accounts: set[str]) -> None:
+    said = plain.on(pattern, "echo $(id -un)-$(uname -n)")
+    assert said.code == 0, said.out + said.err
+    assert set(re.findall(r"^(\S+) \|", said.out, re.MULTILINE)) == accounts
+    assert set(re.findall(r"^(\S+-node\d+)\r?$", said.out, re.MULTILINE)) == accounts
 
 
 def test_a_dry_run_on_a_bare_account_foretells_and_changes_nothing(made: tuple[Lab, dict[str, Any]]) -> None:
@@ -75,32 +122,40 @@ def test_both_accounts_of_a_machine_are_made_in_one_run(made: tuple[Lab, dict[st
     lab, told = made
     assert told["made"].code == 0, told["made"].out[-4000:]
     assert told["up"].code == 0, told["up"].err
+    assert set(re.findall(r"^(\S+) +: ok=", told["made"].out, re.MULTILINE)) == {MAX, ANNA, ADA}
     accounts = told["up"].answer["data"]["accounts"]
-    assert [(one["name"], one["state"], one["changed"]) for one in accounts] == [(MAX, "done", 0), (MIA, "done", 0)]
+    assert {(one["name"], one["state"], one["changed"]) for one in accounts} == {(MAX, "done", 0), (ANNA, "done", 0)}
     again = lab.playbook("site", "--limit", BOTH)
     assert again.out.count("changed=0") == 2
     assert "Install conda" not in again.out
+
+
+def test_root_lets_each_linger_and_its_own_manager_has_the_service(made: tuple[Lab, dict[str, Any]]) -> None:
+    lab, told = made
+    log = lab.root(MACHINE, f"journalctl -q -o cat --since=@{told['began']} -t sudo").out
+    for user in ("max", USER):
+        assert re.search(rf"ada : .*USER=root ; COMMAND=.* loginctl enable-linger {re.escape(user)}\b", log), log
+        service = f"systemctl --user --machine={user}@.host is-active nbfleet-jupyter"
+        assert lab.root(MACHINE, f"loginctl show-user {user} -P Linger; {service}").out.split() == ["yes", "active"]
 
 
 def test_nothing_in_a_temporary_folder_was_open_to_others_or_is_left(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, told = made
     assert any("ansible_" in path for path in told["temporary"]), "the looker saw nothing at all"
     assert [path for path, mode in told["temporary"].items() if mode & 0o077] == []
-    assert lab.root(MACHINE, "find /tmp /var/tmp -mindepth 1 \\( -user max -o -user mia -o -user ada \\)").out == ""
+    assert lab.root(MACHINE, f"find /tmp /var/tmp -mindepth 1 \\( -user max -o -user {USER} -o -user ada \\)").out == ""
 
 
-def test_what_is_there_is_what_a_login_of_the_user_would_have_made(
-    provisioned: Lab, made: tuple[Lab, dict[str, Any]]
-) -> None:
+def test_what_is_there_is_what_a_login_of_the_user_would_have_made(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, _ = made
-    own, through_admin = things(provisioned, "robert"), things(lab, "max")
-    home = [{path: what for path, what in one.items() if "/pkgs" not in path} for one in (own, through_admin)]
-    assert {what[2] for what in home[1].values()} == {"USER"}
-    both = home[0].keys() & home[1].keys()
-    assert len(both) > 1000
-    assert {path: home[1][path] for path in both} == {path: home[0][path] for path in both}
-    more = {path for path in home[1].keys() - home[0].keys() if not path.startswith("miniconda3/")}
-    assert more == set()
+    # Whoever solved for all has the channel's index, too.
+    admin_s, own = (
+        {path: what for path, what in things(lab, user).items() if not path.startswith("miniconda3/pkgs/cache")}
+        for user in ("max", "ada")
+    )
+    assert len(own) > 1000
+    assert {what[2] for what in own.values()} == {"USER"}
+    assert admin_s == own
 
 
 def written() -> dict[str, str]:
@@ -143,16 +198,16 @@ def test_the_table_of_what_is_written_names_every_file_and_its_mode(made: tuple[
 )
 def test_one_user_gets_nothing_of_another(made: tuple[Lab, dict[str, Any]], attempt: str) -> None:
     lab, _ = made
-    only_for(lab, MACHINE, "max", "mia", attempt)
+    only_for(lab, MACHINE, "max", USER, attempt)
 
 
 def test_in_a_home_that_is_open_what_is_ours_is_not(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, _ = made
     with opened_home(lab, MACHINE, "max"):
-        only_for(lab, MACHINE, "max", "mia", "cat /home/max/.config/nbfleet/token")
-        only_for(lab, MACHINE, "max", "mia", "cat /home/max/.local/state/nbfleet/receipt")
-        readable = lab.as_user(MACHINE, "mia", "find /home/max -type f -readable 2>/dev/null").out.split()
-        writable = lab.as_user(MACHINE, "mia", "find /home/max ! -type l -writable 2>/dev/null").out
+        only_for(lab, MACHINE, "max", USER, "cat /home/max/.config/nbfleet/token")
+        only_for(lab, MACHINE, "max", USER, "cat /home/max/.local/state/nbfleet/receipt")
+        readable = lab.as_user(MACHINE, USER, "find /home/max -type f -readable 2>/dev/null").out.split()
+        writable = lab.as_user(MACHINE, USER, "find /home/max ! -type l -writable 2>/dev/null").out
     assert "/home/max/miniconda3/bin/conda" in readable  # the home was open
     assert [path for path in readable if "/nbfleet/" in path and not path.endswith(("/linger", ".json"))] == []
     assert writable == ""
@@ -170,7 +225,7 @@ def ask(url: str, token: str) -> int:
 def test_both_are_open_at_once_each_with_its_own_token(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, _ = made
     doors = []
-    for name in (MAX, MIA):
+    for name in (MAX, ANNA):
         done = lab.nbfleet("connect", name, "--background", "--no-browser", "--json")
         assert done.code == 0, done.err
         assert done.answer["data"]["bridge"] == "session"
@@ -179,7 +234,7 @@ def test_both_are_open_at_once_each_with_its_own_token(made: tuple[Lab, dict[str
     (url, token), (other_url, other_token) = doors
     assert [ask(url, token), ask(other_url, other_token)] == [200, 200]
     assert [ask(url, other_token), ask(other_url, token)] == [403, 403]
-    told = lab.nbfleet("status", MAX, MIA, "--json").answer["data"]["accounts"]
+    told = lab.nbfleet("status", MAX, ANNA, "--json").answer["data"]["accounts"]
     assert [(one["state"], one["answers"]) for one in told] == [("active", True)] * 2
     assert lab.nbfleet("restart", MAX).code == 0
     logs = lab.nbfleet("logs", MAX, "-n", "500")
@@ -194,11 +249,9 @@ def test_both_are_open_at_once_each_with_its_own_token(made: tuple[Lab, dict[str
 @pytest.fixture
 def nora(plain: Lab, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """A run of the site for a user who does not exist."""
-    told = json.loads(plain.run("ansible-inventory", "-i", str(plain.inventory), "--host", MAX).out)
-    host = {name: told[name] for name in ("ansible_host", "ansible_user", "ansible_become")}
-    host["ansible_become_user"] = "nora"
+    admin = {"ansible_user": "ada", "ansible_become": True, "ansible_become_user": "nora"}
     file = tmp_path / "nora.json"
-    file.write_text(json.dumps({"accounts": {"hosts": {"nora-node12": host}}}))
+    file.write_text(json.dumps({MACHINE: {"hosts": {"nora-node12": admin}}}))
     yield lambda *words: plain.playbook("site", "-i", str(file), "--limit", "nora-node12", *words)
     plain.root(MACHINE, "userdel -r nora")
 
@@ -252,9 +305,9 @@ def test_an_admin_who_has_to_give_a_password_gives_it_to_ansible(
 
 def test_removal_of_one_leaves_the_other_alone(made: tuple[Lab, dict[str, Any]]) -> None:
     lab, told = made
-    done = lab.nbfleet("remove", "-i", str(lab.inventory), MIA, "--yes")
+    done = lab.nbfleet("remove", "-i", str(lab.inventory), ANNA, "--yes")
     assert done.code == 0, done.err
-    assert things(lab, "mia") == told["bare"]
-    assert lab.root(MACHINE, "test -e /var/lib/systemd/linger/mia").code != 0
-    wait_for("the processes of mia to end", lambda: lab.root(MACHINE, "pgrep -u mia").code, seconds=30)
+    assert things(lab, USER) == told["bare"]
+    assert lab.root(MACHINE, f"test -e /var/lib/systemd/linger/{USER}").code != 0
+    wait_for("her processes to end", lambda: lab.root(MACHINE, f"pgrep -u {USER}").code, seconds=30)
     assert "changed=0" in lab.playbook("site", "--limit", MAX).out
