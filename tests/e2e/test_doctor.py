@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.machines import Lab
 
 NODE = "robert-node12"
@@ -73,6 +75,18 @@ def test_a_channel_that_does_not_answer_is_in_the_way_of_who_needs_it(bare: Lab)
     code, said = doctor(bare, "-e", json.dumps({"conda_config_channels": ["absent"]}))
     assert code == 5
     assert "/absent/noarch/repodata.json answers 404, nothing is there" in said["channel"]
+
+
+def test_one_account_with_something_in_its_way_beside_one_without_is_a_code_of_its_own(
+    provisioned: Lab, tmp_path: Path
+) -> None:
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps({"accounts": {"hosts": {BARE: {"conda_config_channel_alias": "http://127.0.0.1:9"}}}}))
+    words = ["-i", str(provisioned.inventory), "-i", str(more), NODE, BARE]
+    done = provisioned.nbfleet("doctor", *words, "--json")
+    assert done.code == 7, done.out
+    accounts = done.answer["data"]["accounts"]
+    assert {account["name"]: account["worst"] for account in accounts} == {NODE: "ok", BARE: "fail"}
 
 
 def test_a_machine_that_forwards_no_socket_is_a_warning_before_jupyter_is_there(bare: Lab) -> None:

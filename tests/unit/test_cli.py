@@ -54,6 +54,8 @@ def test_an_error_is_a_sentence_and_a_next_step_on_stderr(capsys: pytest.Capture
         (["nosuchverb", "--json"], Exit.USAGE),
         (["logs", "nobody", "-f", "--json"], Exit.USAGE),
         (["up", "-i", "absent.yml", "--json"], Exit.SETUP),
+        (["doctor", "-i", "absent.yml", "--json"], Exit.SETUP),
+        (["doctor", "--nosuchword", "--json"], Exit.USAGE),
         (["remove", "x", "--json"], Exit.USAGE),
         (["status", "--json"], Exit.OK),
     ],
