@@ -593,6 +593,33 @@ class TestAccountFiles:
         assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == theirs
         assert (tmp_path / ".config").exists() is bool(theirs)
 
+    def test_removal_takes_the_folders_that_two_runs_at_once_made_and_nobody_else_s(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        params = self.params(tmp_path / "theirs")
+        real = Path.mkdir
+
+        def late(path: Path) -> None:
+            if path.name == "theirs":
+                real(path)  # by somebody else
+            elif path.name == "nbfleet":
+                monkeypatch.undo()
+                self.converge(params)  # by the other run
+            real(path)
+
+        changes = files.wanted_changes({**params, "claim": ""})
+        monkeypatch.setattr(Path, "mkdir", late)
+        files.carry_out(changes, Path(params["record"]), {})
+        assert [path.name for path in files.recorded(Path(params["record"]))] == [".config", "nbfleet"]
+        files.remove(*files.unwanted(params))
+        assert list(tmp_path.rglob("*")) == [tmp_path / "theirs"]
+
+    def test_a_file_where_a_folder_is_wanted_is_named_and_stays(self, tmp_path: Path) -> None:
+        (tmp_path / ".config").write_text("mine")
+        with pytest.raises(NotADirectoryError, match="config"):
+            self.converge(self.params(tmp_path))
+        assert (tmp_path / ".config").read_text() == "mine"
+
     def test_a_claim_is_his_who_came_first_under_either_of_his_names(self, tmp_path: Path) -> None:
         self.converge(self.params(tmp_path))
         claim = tmp_path / ".config" / "nbfleet" / "machine"

@@ -466,3 +466,19 @@ def test_a_folder_that_another_machine_made_meanwhile_is_taken_and_not_counted_a
     (tmp_path / "file").touch()
     with pytest.raises(shell_block.RefusedError, match="cannot be made"):
         shell_block.make_folders(tmp_path / "file" / "nbfleet", 0o700)
+
+
+def test_removal_takes_the_folders_that_two_runs_at_once_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.mkdir
+
+    def late(path: Path, mode: int = 0o777) -> None:
+        if path.name == "nbfleet":
+            monkeypatch.undo()
+            run(home)  # the other one
+        real(path, mode=mode)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    run(home)
+    assert (home / ".local" / "state" / "nbfleet").is_dir()
+    run(home, state="absent")
+    assert tree(home) == {}

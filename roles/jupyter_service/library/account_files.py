@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -208,7 +209,7 @@ def _text(path: Path) -> str | None:
 
 def carry_out(changes: list[Change], record: Path, variables: dict[str, str]) -> None:
     """Do what the comparison found; of the variables a change has the names only."""
-    made = recorded(record)
+    made = list[Path]()
     for change in changes:
         made += make_folder(change.path if change.kind == "folder" else change.path.parent)
         if change.kind == "claim":
@@ -225,8 +226,10 @@ def carry_out(changes: list[Change], record: Path, variables: dict[str, str]) ->
         elif change.mode is not None:
             change.path.chmod(change.mode)
     made += make_folder(record.parent)
-    if made != recorded(record):
-        write(record, json.dumps({"folders": [str(path) for path in made]}) + "\n", 0o600)
+    noted = recorded(record)  # by another run at the same time, too
+    if set(made) - set(noted):
+        folders = sorted({*noted, *made}, key=lambda path: (len(path.parts), path))
+        write(record, json.dumps({"folders": [str(path) for path in folders]}) + "\n", 0o600)
 
 
 def recorded(record: Path) -> list[Path]:
@@ -238,14 +241,21 @@ def recorded(record: Path) -> list[Path]:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder and those above it; returns the ones that were missing, outermost first."""
+    """Make a folder and those above it that are missing; returns those that were made, outermost first."""
     missing = []
     while not path.is_dir():
         missing.append(path)
         path = path.parent
+    made = []
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)  # of two runs at once both have made it
-    return missing[::-1]
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+            continue  # another run, or another machine that has this home, was quicker, and notes it
+        made.append(folder)
+    return made
 
 
 def write(path: Path, text: str, mode: int | None, *, anew: bool = False) -> None:

@@ -17,9 +17,12 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DOCUMENTATION = r"""
 module: shell_block
@@ -433,7 +436,7 @@ def make_folders(folder: Path, mode: int) -> list[str]:
             path.mkdir(mode=mode)
         except OSError as error:
             if isinstance(error, FileExistsError) and path.is_dir():
-                continue  # another run, or another machine that has this home, was quicker
+                continue  # another run, or another machine that has this home, was quicker, and notes it
             raise RefusedError(
                 f"{path} cannot be made ({error.strerror}); correct the rights of {path.parent}, and run again"
             ) from error
@@ -447,18 +450,20 @@ class Records:
     def __init__(self, home: Path) -> None:
         self.folder = home / ".local" / "state" / "nbfleet"
         self.path = self.folder / "shell_profile.json"
-        self.files: dict[str, Record] = {}
-        self.folders: list[str] = []
+        self.files, self.folders = self._noted()
+
+    def _noted(self) -> tuple[dict[str, Record], list[str]]:
         text = read(self.path)
-        if text is not None:
-            try:
-                value = json.loads(text)
-                self.files = {path: Record.from_json(one) for path, one in value["files"].items()}
-                self.folders = [str(folder) for folder in value["folders"]]
-            except (ValueError, KeyError, TypeError) as error:
-                raise RefusedError(
-                    f"{self.path} is damaged; move it away (the shell files are then restored without it) and run again"
-                ) from error
+        if text is None:
+            return {}, []
+        try:
+            value = json.loads(text)
+            files = {path: Record.from_json(one) for path, one in value["files"].items()}
+            return files, [str(folder) for folder in value["folders"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError(
+                f"{self.path} is damaged; move it away (the shell files are then restored without it) and run again"
+            ) from error
 
     def save(self) -> None:
         """Write the record, or take it away with our empty folders when there is nothing left to remember."""
@@ -469,6 +474,13 @@ class Records:
             return
         if not self.folder.exists():
             self.folders = make_folders(self.folder, 0o700) + self.folders
+        # What another run at the same time made, it has noted by now.
+        files, folders = self._noted()
+        self.folders = innermost_first(self.folders, folders)
+        for path in self.files.keys() & files.keys():
+            mine = self.files[path]
+            both = innermost_first(mine.folders, files[path].folders)
+            self.files[path] = dataclasses.replace(mine, folders=tuple(both))
         value = {"files": {path: one.to_json() for path, one in self.files.items()}, "folders": self.folders}
         write(self.path, json.dumps(value).encode(), 0o600)
 
@@ -479,6 +491,11 @@ class Records:
         place = self.folder / f"{path.name.lstrip('.')}.edited-{hashlib.sha256(data).hexdigest()[:8]}"
         write(place, data, 0o600)
         return str(place)
+
+
+def innermost_first(*folders: Iterable[str]) -> list[str]:
+    """Return the folders of several lists, each once, the innermost first."""
+    return sorted({one for some in folders for one in some}, key=lambda path: (-path.count("/"), path))
 
 
 def remove_folders(folders: list[str]) -> None:
