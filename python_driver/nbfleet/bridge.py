@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nbfleet.endpoint import Endpoint
     from nbfleet.ssh import Connection
 
-END_SECONDS = 5.0
+END_SECONDS = 5.0  # that it has to end by itself, and then by force
 
 # The server's own Python; the program comes as an argument, as some shells read ahead on standard input.
 _FAR = (
@@ -71,14 +71,24 @@ def start(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
 
 
 def end(connection: Connection, endpoint: Endpoint, local_port: int) -> None:
-    """End the bridge on a local port; one that is not there is no error."""
+    """End the bridge on a local port; one that is not there is no error.
+
+    Raises:
+        ForwardError: It does not end.
+    """
     path = _record(connection, endpoint, local_port)
     pid = _holder(path)
-    deadline = time.monotonic() + END_SECONDS
-    while pid and _holder(path):
+    began = time.monotonic()
+    while pid and _holder(path) == pid:
+        waited = time.monotonic() - began
+        if waited > 2 * END_SECONDS:
+            raise ForwardError(
+                f"{endpoint.name}: the bridge on the local port {local_port}, process {pid}, does not end.",
+                hint="Look at that process, and end it or restart this computer.",
+            )
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
-        time.sleep(0.05)  # between two looks; nothing survives the signal after the deadline
+            os.kill(pid, signal.SIGTERM if waited < END_SECONDS else signal.SIGKILL)
+        time.sleep(0.05)  # between two looks for its end
     path.unlink(missing_ok=True)
 
 

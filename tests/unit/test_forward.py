@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import near_sshd
 import pytest
-from nbfleet import control, probe, service
+from nbfleet import bridge, control, probe, service
 from nbfleet import forward as forward_module
 from nbfleet.errors import FailedError, ForwardError, UnreachableError
 from nbfleet.forward import Forward, free_port, require_free
@@ -139,6 +141,26 @@ def test_a_bridge_that_another_command_opened_is_used_and_can_be_ended(near: nea
         assert second.alive()
         second.close()
         assert not near_sshd.listening(forward.local_port)
+
+
+def test_a_bridge_that_does_not_end_is_named(
+    near: near_sshd.Near, forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with near.node.told("DisableForwarding yes"):
+        forward.open()
+        (record,) = forward.connection.folder.glob("bridge-*")
+        forward.close()
+    gone = subprocess.Popen(["true"])
+    gone.wait(20)
+    monkeypatch.setattr(bridge, "END_SECONDS", 0.2)
+    with record.open("w") as held:  # by a process that no signal to the noted one ends
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(str(gone.pid))
+        held.flush()
+        with pytest.raises(ForwardError, match=rf"{forward.local_port}, process {gone.pid}, does not end"):
+            forward_module.close_port(forward.connection, near.endpoint, forward.local_port)
+    forward.close()
+    assert not record.exists()
 
 
 def test_a_bridge_comes_back_on_the_same_port_after_its_machine_was_away(near: near_sshd.Near) -> None:
