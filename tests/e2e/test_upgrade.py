@@ -33,7 +33,7 @@ import trial
 one = trial.Trial(pathlib.Path("/run/user/{uid}/nbfleet"), "{base_url}", 60)
 one.token = pathlib.Path("{home}/.config/nbfleet/token").read_text()
 kernel = one.ask("POST", "api/kernels", "{{}}")["id"]
-channel = one.channel(f"api/kernels/{{kernel}}/channels")
+channel = one.channel(kernel)
 asked = uuid.uuid4().hex
 header = dict(msg_id=asked, session=asked, username="", msg_type="execute_request", version="5.3")
 content = dict(code="import time; time.sleep(900)", silent=False, store_history=False, user_expressions={{}})
@@ -188,15 +188,17 @@ def test_going_back_lasts_until_another_lock(accounts: Accounts) -> None:
     assert accounts.ask("ls miniconda3/envs/jupyter/conda-meta | grep -c ^jupyter_console") == "1"
 
 
-def test_a_lock_that_does_not_work_changes_nothing_anywhere(accounts: Accounts) -> None:
-    accounts.lock.without("tornado")
+@pytest.mark.parametrize(
+    ("missing", "words"), [("tornado", "it ends with status 1"), ("comm", "its kernel ends by itself")]
+)
+def test_a_lock_that_does_not_work_changes_nothing_anywhere(accounts: Accounts, missing: str, words: str) -> None:
+    accounts.lock.without(missing)
     before = {node: (accounts.counts(node), accounts.pid(node), accounts.generations(node)) for node in NODES}
     refused = accounts.run("upgrade", nodes=tuple(NODES))
     assert refused.code == 5, refused.out
     message = refused.answer["error"]["message"]
     assert message.startswith(f"{NODE} ")
-    assert "does not work" in message
-    assert "tornado" in message
+    assert f"does not work: {words} (ModuleNotFoundError: No module named '{missing}')" in message.replace('"', "'")
     assert {node: (accounts.counts(node), accounts.pid(node), accounts.generations(node)) for node in NODES} == before
     # The first account was the only one that was touched at all, and the other one is told so.
     first, other = refused.answer["data"]["accounts"]

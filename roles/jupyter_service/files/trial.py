@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import select
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class Trial:
             file.write(self.token)
         options = {"sock": self.socket, "sock_mode": "0600", "port": 8888, "root_dir": self.folder}
         words = [f"--ServerApp.{name}={value}" for name, value in options.items()]
+        words.append("--KernelRestarter.restart_limit=0")  # a kernel that dies is an answer
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 [f"{environment}/bin/jupyter-{interface}", f"--config={config}", "--no-browser", *words],
@@ -116,13 +118,15 @@ class Trial:
             Failed: It does not, or takes too long.
         """
         kernel = self.ask("POST", "api/kernels", "{}")["id"]
-        channel = self.channel(f"api/kernels/{kernel}/channels")
+        channel = self.channel(kernel)
         asked = uuid.uuid4().hex
         header = {"msg_id": asked, "session": asked, "username": "", "msg_type": "execute_request", "version": "5.3"}
         content = {"code": "6*7", "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         send(channel, TEXT, json.dumps(message).encode())
         for answer in self.messages(channel):
+            if answer["msg_type"] == "status" and answer["content"]["execution_state"] == "dead":
+                raise Failed("its kernel ends by itself")
             if answer["parent_header"].get("msg_id") != asked:
                 continue
             if answer["msg_type"] == "error":
@@ -134,8 +138,8 @@ class Trial:
         channel.close()
         self.ask("DELETE", f"api/kernels/{kernel}")
 
-    def channel(self, path: str) -> socket.socket:
-        """Open a web socket, as a browser does.
+    def channel(self, kernel: str) -> socket.socket:
+        """Open the web socket of a kernel, as a browser does.
 
         Raises:
             Failed: The server does not open it.
@@ -147,7 +151,7 @@ class Trial:
         connection.connect()
         channel: socket.socket = connection.sock
         lines = [
-            f"GET {self.base_url}{path} HTTP/1.1",
+            f"GET {self.base_url}api/kernels/{kernel}/channels HTTP/1.1",
             "Host: localhost",
             "Upgrade: websocket",
             "Connection: Upgrade",
@@ -156,6 +160,12 @@ class Trial:
             f"Authorization: token {self.token}",
         ]
         channel.sendall("\r\n".join([*lines, "", ""]).encode())
+        # The server opens it when the kernel has answered, and would wait a minute for one that is dead.
+        while not select.select([channel], [], [], 0.5)[0]:
+            if self.left < 0:
+                raise Failed("its kernel does not answer in time")
+            if kernel not in [one["id"] for one in self.ask("GET", "api/kernels")]:
+                raise Failed("its kernel ends by itself")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += receive(channel, 1)
@@ -217,9 +227,10 @@ def send(channel: socket.socket, kind: int, data: bytes) -> None:
 
 def telling(log: Path) -> str:
     """Return the line of the server's own words that says best why it failed."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    # That it was ended is our own doing.
-    errors = [line for line in lines if re.search(r"(Error|Exception)\b.*:|^\[[EC] (?!.*received signal)", line)]
+    # What it says after it was ended is our own doing.
+    text = re.split(r"(?m)^\[C .*received signal", log.read_text(errors="replace"))[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"(Error|Exception)\b.*:|^\[[EC] ", line)]
     return (errors or lines or [""])[-1][:300].rstrip(".")
 
 
