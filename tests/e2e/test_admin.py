@@ -7,6 +7,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from accounts import only_for, opened_home
 from looker import Looker
+from race import racing
 
 from tests.machines import ROOT, wait_for
 
@@ -80,17 +82,21 @@ def plain(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def made(plain: Lab) -> Iterator[tuple[Lab, dict[str, Any]]]:
     """Both accounts and the admin's own, from bare to running, with what was seen on the way."""
     plain.nbfleet("disconnect", MAX, ANNA)
-    for user in ("max", USER, "ada"):
+    users = ("max", USER, "ada")
+    for user in users:
         plain.bare(MACHINE, user)
     told: dict[str, Any] = {"began": int(time.time()), "bare": things(plain, USER)}
-    told["foretold"] = plain.playbook("site", "--limit", MAX, "--check")
-    told["after foretelling"] = things(plain, "max")
-    looker = Looker(plain, MACHINE, "ada", "max", USER)
-    looker.start()
-    told["made"] = plain.playbook("site", "--limit", MACHINE)
-    looker.end()
-    told["temporary"] = looker.files
-    told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), f"physics:&{MACHINE}", "--json")
+    with racing(plain, MACHINE, *users, "root") as race:
+        told["foretold"] = plain.playbook("site", "--limit", f"{MAX},{ADA}", "--check")
+        told["after foretelling"] = things(plain, "max")
+        looker = Looker(plain, MACHINE, *users)
+        looker.start()
+        told["made"] = plain.playbook("site", "--limit", MACHINE)
+        looker.end()
+        told["temporary"] = looker.files
+        told["up"] = plain.nbfleet("up", "-i", str(plain.inventory), f"physics:&{MACHINE}", "--json")
+        told["raced"], told["changed by the race"] = race.words(), race.changed()
+        race.bites(USER)
     yield plain, told
     plain.nbfleet("disconnect", MAX, ANNA)
     plain.bare(MACHINE, "ada")
@@ -143,7 +149,20 @@ def test_nothing_in_a_temporary_folder_was_open_to_others_or_is_left(made: tuple
     lab, told = made
     assert any("ansible_" in path for path in told["temporary"]), "the looker saw nothing at all"
     assert [path for path, mode in told["temporary"].items() if mode & 0o077] == []
-    assert lab.root(MACHINE, f"find /tmp /var/tmp -mindepth 1 \\( -user max -o -user {USER} -o -user ada \\)").out == ""
+    users = " -o ".join(f"-user {user}" for user in ("max", USER, "ada"))
+    assert lab.root(MACHINE, f"find /tmp /var/tmp -mindepth 1 \\( {users} \\)").out == ""
+
+
+def test_another_user_who_gets_in_the_way_at_every_moment_gets_nothing(made: tuple[Lab, dict[str, Any]]) -> None:
+    _, told = made
+    # The last is a folder of root's, and the other one a name that systemd draws for its services.
+    elsewhere = re.compile("/run/user/|.*/systemd-private-")
+    seen = [path for word, path in told["raced"] if word == "seen" and not elsewhere.match(path)]
+    assert len(seen) > 3
+    # No name comes again, nor one that differs by a number, so none can be waited for.
+    assert [path for path, times in Counter(re.sub(r"\d+", "0", path) for path in seen).items() if times > 1] == []
+    assert [deed for deed in told["raced"] if deed[0] not in ("seen", "planted")] == []
+    assert told["changed by the race"] == ""
 
 
 def test_what_is_there_is_what_a_login_of_the_user_would_have_made(made: tuple[Lab, dict[str, Any]]) -> None:
