@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +84,23 @@ def test_a_login_page_instead_of_an_index_is_an_unexpected_error(conda: Conda, b
         conda, "install", "-y", "-p", bare, "--override-channels", "-c", f"{conda.url}/html/conda-forge", "six"
     )
     assert list(answer) == ["error", "exception_name", "exception_type", "command", "traceback", "conda_info"]
+
+
+def test_another_process_with_the_lock_of_an_index_is_waited_for_and_then_reported(
+    conda: Conda, tmp_path: Path
+) -> None:
+    search = ("search", *FORGE, "webcolors")
+    cache = {"CONDA_PKGS_DIRS": str(tmp_path / "cache")}
+    assert conda(*search, **cache).code == 0
+    begun = time.monotonic()
+    with next((tmp_path / "cache" / "cache").glob("*.info.json")).open("r+") as state:
+        fcntl.lockf(state, fcntl.LOCK_EX, 1, 21)
+        answer = failing(conda, *search, **cache)
+        assert set(answer) == PLAIN_KEYS
+        assert (answer["exception_name"], answer["message"]) == ("LockError", "Failed to acquire lock.")
+        assert time.monotonic() > begun + 9
+        assert conda(*search, **cache, CONDA_NO_LOCK="true").code == 0
+    assert conda(*search, **cache).code == 0
 
 
 def bad_download(conda: Conda, tmp_path: Path, fault: str) -> Done:

@@ -433,11 +433,15 @@ class TestWords:
                 },
                 "(jupyterlab 4.6.4.* can be installed; notebook 7.6.5.* cannot be installed)",
             ),
+            (
+                {"exception_name": "CondaMultiError", "errors": [{"exception_name": "LockError", "message": "Failed"}]},
+                "another conda is at work with the package cache of /base; wait for its end and run again",
+            ),
             ({}, "conda ended with status 1 (RuntimeError: last); run again"),
         ],
     )
     def test_a_failure_is_one_sentence_with_the_next_step(self, answer: dict[str, Any], words: str) -> None:
-        said = running.explain(answer, "Traceback\nRuntimeError: last\n", 1, ["conda-forge"])
+        said = running.explain(answer, "Traceback\nRuntimeError: last\n", 1, ["conda-forge"], "/base")
         assert words in said
         assert "\n" not in said
 

@@ -223,7 +223,7 @@ class _Work:
             if answer and (not self._fresh or not self._environment.path.exists()):
                 # conda has rolled back and said why: nothing is half-made.
                 self._environment.begun_file.unlink()
-            raise Refusal(explain(answer, stderr, status, self._params["channels"]))
+            raise Refusal(explain(answer, stderr, status, self._params["channels"], str(self._base)))
         return answer, stderr
 
     def _check(self, who: str, answer: Mapping[str, Any], stderr: str) -> None:
@@ -243,7 +243,7 @@ class _Work:
         if not still:
             return
         if answer.get("error") or answer.get("exception_name"):
-            raise Refusal(explain(answer, stderr, 0, params["channels"]))
+            raise Refusal(explain(answer, stderr, 0, params["channels"], str(self._base)))
         said = f" ({last_line(stderr)})" if stderr.strip() else ""
         raise Refusal(f"{who} said that all went well, yet {', '.join(still[:5])} is not there{said}; run again")
 

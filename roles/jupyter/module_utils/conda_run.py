@@ -41,8 +41,8 @@ def read_answer(stdout: str) -> dict[str, Any]:
     return {}
 
 
-def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Sequence[str]) -> str:
-    """Turn conda's failure into one sentence with the next step."""
+def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Sequence[str], base: str = "") -> str:
+    """Turn the failure of the conda in `base` into one sentence with the next step."""
     errors = [answer, *answer.get("errors", [])]
     named = {str(error.get("exception_name", "")): error for error in errors}
     said = " ".join(str(error.get("message") or error.get("error") or "") for error in errors)
@@ -78,6 +78,8 @@ def explain(answer: Mapping[str, Any], stderr: str, status: int, channels: Seque
             return f"the environment is damaged ({file}); delete that file and reinstall the package"
         if name == "CondaVerificationError":
             return "a package in conda's cache is damaged; run `conda clean -py` on the account and then again"
+        if name == "LockError":
+            return f"another conda is at work with the package cache of {base}; wait for its end and run again"
         if name.startswith("CondaToS"):
             return f"the terms of a channel ({asked}) are not accepted; use conda-forge or accept them"
     if status < 0 or status in (137, 143):

@@ -43,7 +43,7 @@ def solve(params: Mapping[str, Any]) -> str:
     answer = read_answer(stdout)
     actions = answer.get("actions") or {}
     if not answer.get("success") or not actions.get("LINK"):
-        raise Refusal(explain(answer, stderr, status, params["channels"]))
+        raise Refusal(explain(answer, stderr, status, params["channels"], str(base)))
     # What is in the cache is not fetched, so the answer has no hash of it, but the cache has.
     fetched = {str(record.get("name")): record for record in actions.get("FETCH", [])}
     return explicit_text([fetched.get(one["name"]) or _cached(base / "pkgs", one) for one in actions["LINK"]], here)

@@ -100,6 +100,15 @@ class CondaSignalInterrupt(CondaError):  # noqa: N818 - conda's name
         super().__init__(f"Signal interrupt {name}")
 
 
+class LockError(CondaError):
+    """Another conda has the lock of a file in the package cache."""
+
+    name = "LockError"
+
+    def __init__(self) -> None:
+        super().__init__("Failed to acquire lock.")
+
+
 class RemoveError(CondaError):
     """conda was asked to remove itself."""
 
