@@ -6,6 +6,8 @@ from __future__ import annotations
 SAY = """\
 say() { printf '%s\\n' "nbfleet:$1"; }
 server() { pid=$(show MainPID); python=$(readlink -f "/proc/$pid/exe" 2>/dev/null); }
+telling='(error|exception): |error while|refus|denied|no such|not found|in use|token file is'
+why() { log 40 cat | grep -iE "$telling" | tail -n 1; }
 """
 
 # The words that the server runs with name its configuration.
@@ -35,13 +37,14 @@ if [ "$state" = active ]; then
 else
   say "load=$(show LoadState)"
   say "words=$(printf %s "$words" | tr '\\n' ' ')"
-  telling='error|refus|denied|no such|not found|in use|token file is'
-  say "log=$(log 40 cat | grep -iE "$telling" | tail -n 1)"
+  say "log=$(why)"
 fi
 """
 
 SURVEY = """\
-say "state=$(state)"
+state=$(state)
+say "state=$state"
+if [ "$state" = failed ]; then say "log=$(why)"; fi
 say "load=$(show LoadState)"
 say "since=$(show ActiveEnterTimestamp)"
 say "by=$(by)"

@@ -101,8 +101,9 @@ def status(connection: Connection, endpoint: Endpoint) -> Status:
     memory = next((int(m) for m in (answer.get("memory", ""), answer.get("resident", "")) if m.isdigit()), None)
     reached = {"yes": True, "no": False}.get(answer.get("answers", ""))
     since = answer.get("since", "") if state == "active" else ""
+    detail = why(answer) if answer.get("log") else ""
     by = answer.get("by") or None
-    return Status(endpoint.name, endpoint.keeper, state, reached, memory, since, by=by)
+    return Status(endpoint.name, endpoint.keeper, state, reached, memory, since, detail, by)
 
 
 def journal(connection: Connection, endpoint: Endpoint, *, lines: int) -> tuple[str | None, list[str]]:

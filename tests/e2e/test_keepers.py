@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -196,6 +197,30 @@ class TestWithoutSystemd:
         assert plain.root("plain13", "pgrep -u rita -f '[j]upyter-notebook'").code == 1
         done = plain.nbfleet("restart", PLAIN, "--json")
         assert done.code == 0, done.out
+
+    def test_a_configuration_broken_by_hand_is_said_and_written_anew_by_the_next_run(self, plain: Lab) -> None:
+        before = server(plain, "plain13", "rita")
+        config = ".config/nbfleet/server_config.py"
+
+        def restarted_with(line: str) -> str:
+            assert plain.as_user("plain13", "rita", f"echo {shlex.quote(line)} >>{config}").code == 0
+            refused = plain.nbfleet("restart", PLAIN, "--json")
+            assert refused.code == 5, refused.out
+            return str(refused.answer["error"]["message"])
+
+        # What can be read off goes before the server ends, what shows in its run does not.
+        assert "never closed" in restarted_with("c.ServerApp.port = (")
+        assert server(plain, "plain13", "rita") == before
+        assert plain.as_user("plain13", "rita", f"sed -i '$d' {config}").code == 0
+        assert "RuntimeError: by hand" in restarted_with("raise RuntimeError('by hand')")
+        found = told(plain, PLAIN)
+        assert (found["state"], found["answers"]) == ("failed", None)
+        assert "RuntimeError: by hand" in found["detail"]
+        assert "RuntimeError: by hand; nbfleet up rita-plain13" in plain.nbfleet("status", PLAIN).out
+        opened = plain.nbfleet("connect", PLAIN, "--background", "--no-browser", "--json")
+        assert "RuntimeError: by hand" in opened.answer["error"]["message"]
+        up(plain, PLAIN)
+        assert told(plain, PLAIN)["answers"] is True
 
     @pytest.mark.full
     def test_a_server_that_cannot_start_says_why(self, plain: Lab) -> None:

@@ -48,8 +48,10 @@ def run(args: argparse.Namespace, display: Display) -> Answer:
         ]
         rows.append(words)
     lost = [status for status in found if status.state == "unreachable"]
+    failed = [status for status in found if status.state == "failed" and status.detail]
+    reasons = [f"{status.name}: {status.detail}; nbfleet up {status.name} puts it right." for status in failed]
     head = ["ACCOUNT", "KEEPER", "SERVICE", "HTTP", "MEMORY", "SINCE", "OPEN AT"]
-    return Answer({"accounts": data}, columns([head, *rows]), verdict(found, lost))
+    return Answer({"accounts": data}, "\n".join([columns([head, *rows]), *reasons]), verdict(found, lost))
 
 
 def ask(endpoint: Endpoint) -> Status:
