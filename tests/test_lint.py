@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+CONTROLLER = r"_plugins/|conda_controller"
 SHELL_FILES = [
     "nbfleet",
     ".ci/run",
@@ -34,6 +35,9 @@ SHELL_FILES = [
         ["mypy", "benchmarks"],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--strict", "-q"],
+        # The oldest Python that Ansible's modules can use; what is left out runs on the controller.
+        ["vermin", "--target=3.9-", "--violations", "--no-tips", "--exclude-regex", CONTROLLER, "roles"],
+        ["vermin", "--target=3.9-", "--violations", "--no-tips", "tests/standin/frontend"],
         ["shellcheck", *SHELL_FILES],
     ],
     ids=" ".join,

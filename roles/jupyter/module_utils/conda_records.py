@@ -100,7 +100,7 @@ class Environment:
                     brought.setdefault(entry["_path"], []).append((name, entry))
         found: dict[str, list[str]] = {}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, good in zip(brought, pool.map(self._as_brought, brought.items(), chunksize=200), strict=True):
+            for path, good in zip(brought, pool.map(self._as_brought, brought.items(), chunksize=200)):
                 if not good:
                     # Where two packages brought it, the last one has it.
                     found.setdefault(brought[path][-1][0], []).append(path)

@@ -233,7 +233,7 @@ def apply(text: bytes, block: bytes, *, first: bool = False) -> Applied:
     out = _lines(block) if first else []
     pieces: list[Piece] = []
     placed = first
-    for line, kind in zip(lines, kinds):  # noqa: B905  # strict= is younger than the oldest Python here
+    for line, kind in zip(lines, kinds):
         if kind == "own" and not placed:
             out += _lines(block.replace(BEGIN, BEGIN + JOINED, 1) if joined else block)
             placed = True
@@ -259,7 +259,7 @@ def strip(text: bytes, joined_to: bytes | None = None) -> bytes:
         joined_to: The line that got the newline, where that is known: behind any other one it is not ours.
     """
     lines, kinds, joined = _sort(text)
-    kept = [line for line, kind in zip(lines, kinds) if kind not in {"own", "stray"}]  # noqa: B905
+    kept = [line for line, kind in zip(lines, kinds) if kind not in {"own", "stray"}]
     last = max((number for number, kind in enumerate(kinds) if kind not in {"own", "stray"}), default=-1)
     still_last = kept and "own" in kinds[last + 1 :] and kept[-1].endswith(b"\n")
     if joined and still_last and joined_to in (None, kept[-1]):

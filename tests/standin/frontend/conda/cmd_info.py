@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import BANNER, __version__, channels, output, records
@@ -14,7 +15,6 @@ from .errors import CondaValueError, PackageNotInstalledError, PackagesNotFoundI
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from .context import Context
 
@@ -23,7 +23,7 @@ def _details(prefix: Path, context: Context) -> dict[str, Any]:
     history = prefix / "conda-meta" / "history"
     changed = None
     if history.exists():
-        changed = datetime.datetime.fromtimestamp(history.stat().st_mtime, datetime.UTC).isoformat()
+        changed = datetime.datetime.fromtimestamp(history.stat().st_mtime, datetime.timezone.utc).isoformat()
     return {
         "name": records.env_name(prefix, context),
         "created": None,
@@ -92,7 +92,7 @@ def facts(context: Context) -> dict[str, Any]:
         "requests_version": "not installed",
         "user_agent": f"conda/{__version__} nbfleet-standin CPython/{platform.python_version()} "
         f"Linux/{platform.release()} {libc[0]}/{libc[1]} solver/rattler",
-        "conda_location": str(context.root / "lib" / "python3.11" / "site-packages" / "conda"),
+        "conda_location": str(Path(__file__).parent),
         "config_files": [str(source.path) for source in context.sources],
         "netrc_file": None,
         "virtual_pkgs": [

@@ -250,7 +250,7 @@ def _explicit(args: argparse.Namespace, context: Context, session: Session, pref
     todo = [record for record in wanted if not same(record) or args.force_reinstall]
     say("\nDownloading and Extracting Packages: ...working... ")
     if not args.dry_run:
-        for record, folder in zip(todo, packages.provide(todo, context, session), strict=True):
+        for record, folder in zip(todo, packages.provide(todo, context, session)):
             index = packages.verify(folder, record["name"])
             record.update({key: value for key, value in index.items() if key not in record})
     say("done\n")
@@ -384,7 +384,7 @@ def remove(args: argparse.Namespace, context: Context) -> int:
     installed = records.installed(prefix)
     names = {item.name for item in installed}
     asked = [solving.spec_name(spec) for spec in args.packages]
-    absent = [spec for spec, name in zip(args.packages, asked, strict=True) if name not in names]
+    absent = [spec for spec, name in zip(args.packages, asked) if name not in names]
     if absent:
         raise PackagesNotFoundError(prefix, absent)
     gone = set(asked)

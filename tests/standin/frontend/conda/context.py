@@ -11,6 +11,9 @@ from typing import Any
 
 from .errors import CustomValidationError
 
+#: The version of the Python of this distribution, which is the only one of its channel.
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
 #: Every key with its default. The type of the default is the type of the key; see `KINDS` for the exceptions.
 DEFAULTS: dict[str, Any] = {
     "add_anaconda_token": True,
@@ -36,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "custom_multichannels": {},
     "default_activation_env": "base",
     "default_channels": ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"],
-    "default_python": "3.11",
+    "default_python": PYTHON,
     "default_threads": None,
     "denylist_channels": [],
     "disallowed_packages": [],

@@ -35,9 +35,7 @@ def package_table(rows: Sequence[tuple[str, str, str, str]]) -> str:
     head = ("# Name", "Version", "Build", "Channel")
     least = (25, 15, 15, 0)
     widths = [max([least[column], *(len(row[column]) for row in rows)]) for column in range(4)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
     return "\n".join(lines) + "\n"
 
 

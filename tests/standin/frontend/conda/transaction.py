@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, packages, records
+from .context import PYTHON
 from .errors import CondaMultiError, CondaSignalInterrupt, EmptyTupleError, PlainError, RemoveError
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def compile_new(prefix: Path, names: set[str], meta: Path | None = None) -> None
 
 def _pyc(source: str) -> str:
     folder, _, name = source.rpartition("/")
-    return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc"
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -239,7 +240,7 @@ def execute(plan: Plan, context: Context, session: Session, command: list[str], 
         return
     say("Preparing transaction: ...working... done\nVerifying transaction: ...working... ")
     folders = {}
-    for record, folder in zip(plan.link, folders_list, strict=True):
+    for record, folder in zip(plan.link, folders_list):
         try:
             known = packages.verify(folder, record["name"])
             record.update({key: value for key, value in known.items() if key not in record})
@@ -297,7 +298,7 @@ def _linked_paths(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     for entry in json.loads((folder / "info" / "paths.json").read_text())["paths"]:
         name = str(entry["_path"])
         if noarch:
-            name = name.replace("site-packages/", "lib/python3.11/site-packages/", 1)
+            name = name.replace("site-packages/", f"lib/python{PYTHON}/site-packages/", 1)
             name = name.replace("python-scripts/", "bin/", 1)
         yield name
     if noarch:
