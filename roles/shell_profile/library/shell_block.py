@@ -354,7 +354,11 @@ def is_left_early(path: Path, text: bytes) -> bool:
     if words is None or not shutil.which(words[0]):
         return False
     before = text.partition(BEGIN)[0]
-    return subprocess.run([*words, "-n"], input=before, capture_output=True, check=False).returncode != 0
+    try:
+        read = subprocess.run([*words, "-n"], input=before, capture_output=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:  # not known: as for a file without a mistake
+        return False
+    return read.returncode != 0
 
 
 def real_file(path: Path) -> Path:
