@@ -109,7 +109,7 @@ class Bench:
 def main() -> None:
     """Measure one account and, with several, all of them, by site.yml and by hand; every run from bare homes."""
     parser = measure.parser(__doc__, rounds=5)
-    parser.add_argument("--large", action="store_true", help="one account only, with a channel as large as conda-forge")
+    parser.add_argument("--large", action="store_true", help="one machine only, with a channel as large as conda-forge")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nbb-") as folder:
         bench = Bench(args.inventory, args.limit, Path(folder) / "locks", large=args.large)
@@ -122,7 +122,7 @@ def main() -> None:
             "site.yml, must solve": lambda: bench.playbook(names[:1], solve=True),
             "site.yml, from the lock": lambda: bench.playbook(names[:1]),
         }
-        if second and not args.large:
+        if second:
             ways["site.yml, second account of the machine"] = lambda: bench.playbook([second], first=names[0])
         many, hands = f"site.yml, {len(spread)} machines", f"by hand, {len(spread)} machines, one after the other"
         if len(spread) > 1 and not args.large:
