@@ -70,10 +70,14 @@ class Race:
         """See that it does to a user who is careless what it is there for."""
         # One that comes again, and as many after it as there are things to be planted.
         names = [f"{CANARY}{number}" for number in range(1, len(self._targets) + 3)]
-        for time in (1, 2):
+
+        def is_read(times: int) -> None:
             self._as(user, f"echo secret >{names[0]}")
-            wait_for("it to read", lambda: self.words().count(("read", names[0])) == time, seconds=20)  # noqa: B023
+            wait_for("it to read", lambda: self.words().count(("read", names[0])) == times, seconds=20)
             self._as(user, f"rm {names[0]}")
+
+        is_read(1)
+        is_read(2)
         wait_for("it to plant", lambda: {("planted", name) for name in names} <= set(self.words()), seconds=20)
         self._as(user, "; ".join(f"(echo careless >{name})" for name in names) + "; :")
         forbidden = self._as("root", "cat /proc/sys/fs/protected_symlinks").strip() != "0"

@@ -13,16 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("role", "setting", "says"),
     [
         (
+            "jupyter_service",
             "jupyter_service_interface=desk",
             "value of jupyter_service_interface must be one of: notebook, lab, got: desk",
         ),
-        ("jupyter_keep_environments=some", "argument 'jupyter_keep_environments' is of type"),
+        ("jupyter", "jupyter_keep_environments=some", "argument 'jupyter_keep_environments' is of type"),
     ],
 )
-def test_a_wrong_value_of_a_later_role_stops_before_the_first_one(tmp_path: Path, setting: str, says: str) -> None:
+def test_a_wrong_value_of_a_later_role_stops_before_the_first_one(
+    tmp_path: Path, role: str, setting: str, says: str
+) -> None:
     playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "here,", "-c", "local"]
     run = subprocess.run(
         [*playbook, "playbooks/site.yml", "-e", setting],
@@ -35,7 +38,6 @@ def test_a_wrong_value_of_a_later_role_stops_before_the_first_one(tmp_path: Path
     )
     assert run.returncode == 2
     assert says in run.stdout + run.stderr
-    role = setting.partition("_")[0] + ("_service" if "service" in setting else "")
     assert f"correct it where it is set; roles/{role}/README.md tells what it takes." in run.stdout + run.stderr
     assert "changed=0 " in run.stdout
     assert not (tmp_path / "miniconda3").exists()
