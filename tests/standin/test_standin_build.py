@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin.builder import archive, download, installer, wheels
+from tests.standin.builder.suites import SUITES
 
 pytestmark = pytest.mark.sampled("stand-in")
 HERE = Path(__file__).resolve().parent
@@ -30,8 +31,8 @@ def make_wheel(
     return path
 
 
-def convert(path: Path, *others: Path) -> archive.Package:
-    read = [wheels.read(one) for one in (path, *others)]
+def convert(path: Path, *others: Path, suite: str = "bookworm") -> archive.Package:
+    read = [wheels.read(one, SUITES[suite]) for one in (path, *others)]
     return wheels.convert(read[0], {one.name: one for one in read})
 
 
@@ -53,7 +54,9 @@ def test_requirements_of_other_systems_and_of_extras_are_left_out(tmp_path: Path
         "Requires-Python: >=3.9\nRequires-Dist: six>=1.2,<2\nRequires-Dist: pywin32; sys_platform == 'win32'\n"
         "Requires-Dist: tomli; python_version < '3.11'\nRequires-Dist: pytest; extra == 'test'\n"
     )
-    assert convert(make_wheel(tmp_path, "one", metadata)).depends == ["python >=3.9", "six <2,>=1.2"]
+    wheel = make_wheel(tmp_path, "one", metadata)
+    assert convert(wheel).depends == ["python >=3.9", "six <2,>=1.2"]
+    assert convert(wheel, suite="bullseye").depends == ["python >=3.9", "six <2,>=1.2", "tomli"]
 
 
 def test_an_extra_that_is_asked_for_brings_its_requirements(tmp_path: Path) -> None:

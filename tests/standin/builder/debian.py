@@ -1,6 +1,6 @@
-"""Python and the libraries it needs, as conda packages made from the packages of Debian 12.
+"""Python and the libraries it needs, as conda packages made from the packages of a Debian release.
 
-Debian 12 whatever the building machine is: so the lowest glibc that the result runs on does not depend on where it
+That release whatever the building machine is: so the lowest glibc that the result runs on does not depend on where it
 was built. Only apt-get and dpkg-deb are needed, no root.
 """
 
@@ -11,29 +11,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .archive import File, Package
 
-SUITE = "bookworm"
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_SITE = "lib/python3.11/site-packages"
+if TYPE_CHECKING:
+    from .suites import Suite
 
-#: conda package -> (Debian package, patterns of the files to take, licence). Names as on conda-forge.
-LIBRARIES = {
-    "bzip2": ("libbz2-1.0", r"libbz2\.so\.1(\..*)?", "bzip2-1.0.6"),
-    "libexpat": ("libexpat1", r"libexpat\.so\.1(\..*)?", "MIT"),
-    "libffi": ("libffi8", r"libffi\.so\.8(\..*)?", "MIT"),
-    "libgcc": ("libgcc-s1", r"libgcc_s\.so\.1", "GPL-3.0-only WITH GCC-exception-3.1"),
-    "liblzma": ("liblzma5", r"liblzma\.so\.5(\..*)?", "0BSD"),
-    "libsqlite": ("libsqlite3-0", r"libsqlite3\.so\.0(\..*)?", "blessing"),
-    "libstdcxx": ("libstdc++6", r"libstdc\+\+\.so\.6(\..*)?", "GPL-3.0-only WITH GCC-exception-3.1"),
-    "libuuid": ("libuuid1", r"libuuid\.so\.1(\..*)?", "BSD-3-Clause"),
-    "libzlib": ("zlib1g", r"libz\.so\.1(\..*)?", "Zlib"),
-    "ncurses": ("libtinfo6 libncursesw6", r"lib(ncursesw|panelw|tinfo)\.so\.6(\..*)?", "X11"),
-    "openssl": ("libssl3", r"lib(ssl|crypto)\.so\.3", "Apache-2.0"),
-    "readline": ("libreadline8", r"lib(readline|history)\.so\.8(\..*)?", "GPL-3.0-only"),
-}
-_PYTHON_PACKAGES = ["libpython3.11-minimal", "libpython3.11-stdlib", "python3.11-minimal", "python3.11"]
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TOOLS = ["patchelf"]
 #: Left out of the standard library: Debian's own arrangements, its test suite, and what needs libraries we leave out.
 _SKIP = re.compile(
@@ -47,10 +32,12 @@ class Debs:
     """Unpacked Debian packages.
 
     Attributes:
+        suite: The release that they are of.
         tree: Folder with one unpacked tree per Debian package.
         versions: Debian package -> upstream version.
     """
 
+    suite: Suite
     tree: Path
     versions: dict[str, str]
 
@@ -64,8 +51,13 @@ def _run(*argv: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def _sources() -> str:
-    """The lines of a sources.list for Debian 12, from the mirrors that this machine's own apt uses."""
+def _python_packages(suite: Suite) -> list[str]:
+    version = suite.python
+    return [f"libpython{version}-minimal", f"libpython{version}-stdlib", f"python{version}-minimal", f"python{version}"]
+
+
+def _sources(suite: str) -> str:
+    """The lines of a sources.list for a release, from the mirrors that this machine's own apt uses."""
     listing = _run("apt-get", "indextargets", "--format", "$(REPO_URI) $(CREATED_BY)")
     main = security = ""
     for line in listing.splitlines():
@@ -78,20 +70,21 @@ def _sources() -> str:
         elif path == "debian-security" and not security:
             security = uri
     if not main:
-        message = "No Debian mirror in this machine's apt sources; the stand-in takes Python from Debian 12's packages."
+        message = "No Debian mirror in this machine's apt sources; the stand-in takes Python from Debian's packages."
         raise RuntimeError(message)
     option = f" [signed-by={_KEYRING}]" if _KEYRING.exists() else ""
-    lines = [f"deb{option} {main} {SUITE} main"]
+    lines = [f"deb{option} {main} {suite} main"]
     if security:
-        lines.append(f"deb{option} {security} {SUITE}-security main")
+        lines.append(f"deb{option} {security} {suite}-security main")
     return "\n".join(lines) + "\n"
 
 
-def fetch(work: Path) -> Debs:
+def fetch(work: Path, suite: Suite) -> Debs:
     """Download and unpack the Debian packages.
 
     Args:
         work: An empty folder to work in; apt's state lives there too, the machine's own is not touched.
+        suite: The release.
 
     Returns:
         The unpacked trees.
@@ -99,13 +92,13 @@ def fetch(work: Path) -> Debs:
     Raises:
         RuntimeError: apt cannot reach its mirror, or a package is missing.
     """
-    names = sorted({name for entry in LIBRARIES.values() for name in entry[0].split()})
-    names += _PYTHON_PACKAGES + _TOOLS
+    names = sorted({name for entry in suite.libraries.values() for name in entry[0].split()})
+    names += _python_packages(suite) + _TOOLS
     state = work / "apt"
     for folder in ("lists/partial", "cache/archives/partial", "etc/preferences.d", "debs", "trees"):
         (state / folder).mkdir(parents=True)
     sources = state / "etc" / "sources.list"
-    sources.write_text(_sources())
+    sources.write_text(_sources(suite.name))
     (state / "status").write_text("")
     options = [
         f"-oDir::State::lists={state}/lists",
@@ -132,9 +125,9 @@ def fetch(work: Path) -> Debs:
         _run("dpkg-deb", "-x", str(deb), str(state / "trees" / name))
     missing = sorted(set(names) - set(versions))
     if missing:
-        message = f"Debian {SUITE} has no package {', '.join(missing)}."
+        message = f"Debian {suite.release} has no package {', '.join(missing)}."
         raise RuntimeError(message)
-    return Debs(state / "trees", versions)
+    return Debs(suite, state / "trees", versions)
 
 
 def _build(version: str) -> str:
@@ -145,7 +138,7 @@ def _build(version: str) -> str:
 def libraries(debs: Debs) -> list[Package]:
     """The conda packages of the shared libraries."""
     packages = []
-    for name, (sources, pattern, license_name) in LIBRARIES.items():
+    for name, (sources, pattern, license_name) in debs.suite.libraries.items():
         wanted = re.compile(pattern)
         files = []
         for source in sources.split():
@@ -157,9 +150,8 @@ def libraries(debs: Debs) -> list[Package]:
                 else:
                     files.append(File(f"lib/{path.name}", path.read_bytes(), executable=True))
         version = debs.versions[sources.split()[0]]
-        packages.append(
-            Package(name, version, _build(version), [], files, license=license_name, summary=f"{name} of Debian 12")
-        )
+        summary = f"{name} of Debian {debs.suite.release}"
+        packages.append(Package(name, version, _build(version), [], files, license=license_name, summary=summary))
     return packages
 
 
@@ -170,18 +162,21 @@ def _replace(text: str, old: str, new: str, where: str) -> str:
     return text.replace(old, new)
 
 
-def _undo_debian(path: str, text: str) -> str:
+def _undo_debian(path: str, text: str, suite: Suite) -> str:
     """Give a module of Debian's standard library back the folder names that Python itself uses."""
     if path == "site.py":
-        start = text.index("            if is_virtual_environment:\n                sitepackages.append")
+        before = "        if os.sep == '/':\n"
+        start = text.index(before) + len(before)
         end = text.index("        else:\n            sitepackages.append(prefix)", start)
         plain = (
-            "            for libdir in libdirs:\n                path = os.path.join(prefix, libdir,\n"
-            '                                    "python%d.%d" % sys.version_info[:2], "site-packages")\n'
-            "                sitepackages.append(path)\n"
+            '            sitepackages.append(os.path.join(prefix, "lib",\n'
+            '                                             "python%d.%d" % sys.version_info[:2], "site-packages"))\n'
         )
         return text[:start] + plain + text[end:]
     if path == "sysconfig.py":
+        if suite.minor < 10:
+            # Not changed; but pip would ask distutils instead, which Debian has in a package of its own.
+            return f"{text}\n_PIP_USE_SYSCONFIG = True\n"
         for scheme in ("deb_system", "posix_local"):
             text = _replace(text, f"prefix_scheme = '{scheme}'", "prefix_scheme = 'posix_prefix'", path)
         return text
@@ -210,11 +205,12 @@ def python(debs: Debs, work: Path) -> Package:
     Returns:
         The package; its depends name the library packages.
     """
-    tree = work / "python"
-    library = tree / "lib" / "python3.11"
+    suite, tree = debs.suite, work / "python"
+    library = tree / suite.library
+    name = f"python{suite.python}"
     (tree / "bin").mkdir(parents=True)
-    for source in _PYTHON_PACKAGES:
-        root = debs.tree / source / "usr" / "lib" / "python3.11"
+    for source in _python_packages(suite):
+        root = debs.tree / source / "usr" / suite.library
         for path in sorted(root.rglob("*")) if root.is_dir() else []:
             relative = path.relative_to(root).as_posix()
             if path.is_dir() or _SKIP.match(relative):
@@ -224,20 +220,21 @@ def python(debs: Debs, work: Path) -> Package:
             if path.is_symlink():
                 place.symlink_to(path.readlink())
             elif relative in {"site.py", "sysconfig.py", "ssl.py"}:
-                place.write_text(_undo_debian(relative, path.read_text()))
+                place.write_text(_undo_debian(relative, path.read_text(), suite))
             else:
                 shutil.copyfile(path, place)
     (library / "site-packages").mkdir()
     (library / "site-packages" / "README.txt").write_text("Third-party packages of this environment live here.\n")
-    program = tree / "bin" / "python3.11"
-    shutil.copyfile(debs.tree / "python3.11-minimal" / "usr" / "bin" / "python3.11", program)
+    program = tree / "bin" / name
+    shutil.copyfile(debs.tree / f"{name}-minimal" / "usr" / "bin" / name, program)
     program.chmod(0o755)
-    _unfreeze(program)
+    if suite.minor >= 11:
+        _unfreeze(program)
     # DT_RPATH, not RUNPATH: it must also hold for the libraries of modules that are loaded later.
     tool = debs.tree / "patchelf" / "usr" / "bin" / "patchelf"
     _run(str(tool), "--force-rpath", "--set-rpath", "$ORIGIN/../lib", str(program))
-    _compile(debs, tree)
-    files = [File("bin/python", target="python3.11"), File("bin/python3", target="python3.11")]
+    _compile(debs, tree, program)
+    files = [File("bin/python", target=name), File("bin/python3", target=name)]
     for path in sorted(tree.rglob("*")):
         relative = path.relative_to(tree).as_posix()
         if path.is_symlink():
@@ -245,19 +242,20 @@ def python(debs: Debs, work: Path) -> Package:
         elif path.is_file():
             executable = relative.startswith("bin/") or ".so" in path.suffixes
             files.append(File(relative, path.read_bytes(), executable))
-    version = debs.versions["python3.11"]
-    depends = [f"{name} {debs.versions[entry[0].split()[0]]}.*" for name, entry in sorted(LIBRARIES.items())]
+    version = debs.versions[name]
+    depends = [f"{one} {debs.versions[entry[0].split()[0]]}.*" for one, entry in sorted(suite.libraries.items())]
     return Package(
         "python", version, "hdebian_0", [*depends, "ca-certificates"], files,
-        license="Python-2.0", summary="Python of Debian 12, relocatable", constrains=["python_abi 3.11.* *_cp311"],
+        license="Python-2.0", summary=f"Python of Debian {suite.release}, relocatable",
+        constrains=[f"python_abi {suite.python}.* *_cp{suite.tag}"],
     )  # fmt: skip
 
 
 def _unfreeze(program: Path) -> None:
     """Give the `site` module inside the interpreter the usual folder name.
 
-    Python carries `site` compiled in, so changing `site.py` alone has no effect. The two constants are replaced by
-    others of the same length; `local/lib` becomes another spelling of `lib`.
+    Since 3.11, Python carries `site` compiled in, so changing `site.py` alone has no effect. The two constants are
+    replaced by others of the same length; `local/lib` becomes another spelling of `lib`.
     """
     data = program.read_bytes()
     for old, new in ((b"\0dist-packages\0", b"\0site-packages\0"), (b"\0local/lib\0", b"\0./././lib\0")):
@@ -268,18 +266,18 @@ def _unfreeze(program: Path) -> None:
     program.write_bytes(data)
 
 
-def _compile(debs: Debs, tree: Path) -> None:
+def _compile(debs: Debs, tree: Path, program: Path) -> None:
     """Compile the standard library with the interpreter itself; its pyc files go into the package, as conda's do."""
     libraries_for_now = tree.parent / "libraries"
     libraries_for_now.mkdir()
-    for sources, pattern, _ in LIBRARIES.values():
+    for sources, pattern, _ in debs.suite.libraries.values():
         for source in sources.split():
             for path in (debs.tree / source).rglob("lib*.so*"):
                 if re.fullmatch(pattern, path.name):
                     shutil.copyfile(path, libraries_for_now / path.name)
     done = subprocess.run(
         [
-            str(tree / "bin" / "python3.11"), "-I", "-S", "-m", "compileall", "-q", "-j", "0",
+            str(program), "-I", "-S", "-m", "compileall", "-q", "-j", "0",
             "--invalidation-mode", "unchecked-hash", "-s", str(tree), str(tree / "lib"),
         ],
         env={"LD_LIBRARY_PATH": str(libraries_for_now), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},

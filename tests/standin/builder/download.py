@@ -1,4 +1,4 @@
-"""Downloads the wheels that `wheels.lock` pins, with the machine's own pip configuration."""
+"""Downloads the wheels that a lock pins, with the machine's own pip configuration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What pip shall believe about the account's machine: CPython 3.11 on a glibc of Debian 12.
-PLATFORM_OPTIONS = [
-    "--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=abi3", "--abi=none",
-    *(f"--platform=manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)),
-    "--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64",
-]  # fmt: skip
+    from .suites import Suite
+
+
+def platform_options(suite: Suite) -> list[str]:
+    """What pip shall believe about the account's machine: the release's Python and glibc."""
+    return [
+        "--only-binary=:all:", "--implementation=cp", "--abi=abi3", "--abi=none",
+        f"--python-version={suite.python}", f"--abi=cp{suite.tag}",
+        *(f"--platform=manylinux_2_{minor}_x86_64" for minor in range(suite.glibc, 4, -1)),
+        "--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64",
+    ]  # fmt: skip
 
 
 def groups(lock: str) -> list[str]:
@@ -34,12 +39,13 @@ def groups(lock: str) -> list[str]:
     return ["\n".join(group.values()) + "\n" for group in found]
 
 
-def fetch(lock: str, folder: Path) -> list[Path]:
+def fetch(lock: str, folder: Path, suite: Suite) -> list[Path]:
     """Download every wheel of the lock; pip verifies the hashes.
 
     Args:
-        lock: Text of `wheels.lock`: `name==version --hash=sha256:...` lines.
+        lock: Its text: `name==version --hash=sha256:...` lines.
         folder: Where the wheels go.
+        suite: The release that they are for.
 
     Returns:
         The wheels, by name.
@@ -55,7 +61,7 @@ def fetch(lock: str, folder: Path) -> list[Path]:
             [
                 sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps",
                 "--dest", str(folder),
-                *PLATFORM_OPTIONS, "--requirement", str(listing),
+                *platform_options(suite), "--requirement", str(listing),
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -18,11 +18,11 @@ from .archive import BUILD_TIME
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .suites import Suite
+
 NAME = "Miniconda3"
 VERSION = "standin"
 FILE = f"{NAME}-{VERSION}-Linux-x86_64.sh"
-#: Second part of Debian 12's glibc version: 2.36.
-GLIBC_MINOR = 36
 #: What the base environment is asked to hold; the rest are their dependencies.
 BASE = ["python", "conda", "pip", "setuptools", "wheel", "py-rattler", "ruamel.yaml", "certifi"]
 #: Where the base packages come from, on paper: a name that no network resolves.
@@ -94,7 +94,7 @@ def _small_tar(files: dict[str, bytes]) -> bytes:
     return raw.getvalue()
 
 
-def build(channel: Path, entries: list[dict[str, Any]], header: str, out: Path) -> str:
+def build(channel: Path, entries: list[dict[str, Any]], header: str, out: Path, suite: Suite) -> str:
     """Write the installer.
 
     Args:
@@ -102,6 +102,7 @@ def build(channel: Path, entries: list[dict[str, Any]], header: str, out: Path) 
         entries: The channel's packages, as `archive.write` returned them.
         header: Text of the header with its `@TOKENS@`.
         out: The file to write.
+        suite: The release that the packages are made from.
 
     Returns:
         SHA-256 of the file.
@@ -129,13 +130,14 @@ def build(channel: Path, entries: list[dict[str, Any]], header: str, out: Path) 
     values = {
         "NAME": NAME,
         "VERSION": VERSION,
-        "GLIBC_MINOR": str(GLIBC_MINOR),
+        "GLIBC_MINOR": str(suite.glibc),
         "SIZE": str(len(data)),
         "SHA256": hashlib.sha256(data).hexdigest(),
         # Linked files are hard links into pkgs; what is new is the compiled Python of the packages.
         "NEEDED": str(payload.unpacked * 115 // 100 // 1_000_000),
         "STEMS": " ".join(sorted(stems.values())),
         "PYTHON": stems["python"],
+        "SITE": f"{suite.library}/site-packages",
     }
     for key, value in values.items():
         header = header.replace(f"@{key}@", value)

@@ -11,11 +11,11 @@ from .archive import PLACEHOLDER, File, Package
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .suites import Suite
     from .wheels import Wheel
 
 #: The version that the front end names; see frontend/conda/__init__.py.
 CONDA_VERSION = "26.7.1"
-_SITE = "lib/python3.11/site-packages"
 
 #: Source in frontend/shell -> places in the package.
 _SHELL_FILES = {
@@ -28,18 +28,18 @@ _SHELL_FILES = {
 }
 
 
-def conda(frontend: Path) -> Package:
+def conda(frontend: Path, suite: Suite) -> Package:
     """The front end as the package `conda`.
 
     Args:
         frontend: The folder with `conda/` and `shell/`.
+        suite: The release whose Python it runs on.
 
     Returns:
         The package.
     """
-    files = [
-        File(f"{_SITE}/conda/{path.name}", path.read_bytes()) for path in sorted((frontend / "conda").glob("*.py"))
-    ]
+    site = f"{suite.library}/site-packages"
+    files = [File(f"{site}/conda/{path.name}", path.read_bytes()) for path in sorted((frontend / "conda").glob("*.py"))]
     for source, place in _SHELL_FILES.items():
         text = (frontend / "shell" / source).read_text().replace("@PREFIX@", PLACEHOLDER)
         files.append(File(place, text.encode(), placeholder="text"))
@@ -49,8 +49,8 @@ def conda(frontend: Path) -> Package:
     )
     digest = hashlib.sha256(b"".join(item.path.encode() + item.data for item in files)).hexdigest()[:7]
     return Package(
-        "conda", CONDA_VERSION, f"py311h{digest}_0",
-        ["python >=3.11,<3.12.0a0", "py-rattler", "ruamel.yaml", "pip", "setuptools", "wheel"], files,
+        "conda", CONDA_VERSION, f"py{suite.tag}h{digest}_0",
+        [suite.needs_python, "py-rattler", "ruamel.yaml", "pip", "setuptools", "wheel"], files,
         license="Apache-2.0", summary="The conda of the nbfleet stand-in distribution",
     )  # fmt: skip
 
@@ -63,6 +63,7 @@ def ca_certificates(certifi: Wheel) -> Package:
     return Package("ca-certificates", certifi.version, "hstandin_0", [], files, license="MPL-2.0")
 
 
-def python_abi() -> Package:
+def python_abi(suite: Suite) -> Package:
     """The marker that keeps compiled packages with their Python."""
-    return Package("python_abi", "3.11", "2_cp311", [], [], noarch=True, constrains=["python 3.11.*"])
+    name, version = f"2_cp{suite.tag}", suite.python
+    return Package("python_abi", version, name, [], [], noarch=True, constrains=[f"python {version}.*"])

@@ -23,19 +23,17 @@ if TYPE_CHECKING:
 
     from packaging.specifiers import SpecifierSet
 
-PYTHON = "3.11"
-#: What markers such as `python_version < "3.12"` are measured against: the account's machine, not this one.
-ENVIRONMENT = {
+    from .suites import Suite
+
+#: What markers such as `sys_platform == "linux"` are measured against: the account's machine, not this one.
+_ENVIRONMENT = {
     "implementation_name": "cpython",
-    "implementation_version": "3.11.2",
     "os_name": "posix",
     "platform_machine": "x86_64",
     "platform_python_implementation": "CPython",
     "platform_release": "",
     "platform_system": "Linux",
     "platform_version": "",
-    "python_full_version": "3.11.2",
-    "python_version": PYTHON,
     "sys_platform": "linux",
 }
 
@@ -61,7 +59,6 @@ CONDA_NAMES = {
     "tzdata": "python-tzdata",
 }
 
-_SITE = {True: "site-packages", False: f"lib/python{PYTHON}/site-packages"}
 _SCRIPTS = {True: "python-scripts", False: "bin"}
 #: Kernels that the distribution registers itself, as conda-forge's packages do: folder, language, arguments, and
 #: whether the wheel brings its own `kernel.json` whose program name is only `python`.
@@ -91,6 +88,7 @@ class Wheel:
     path: Path
     metadata: Message
     pure: bool
+    suite: Suite
     console: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -103,29 +101,37 @@ class Wheel:
         """Version as published."""
         return str(self.metadata["Version"])
 
+    @property
+    def site(self) -> str:
+        """The folder of its modules in a package."""
+        return "site-packages" if self.pure else f"{self.suite.library}/site-packages"
+
     def requirements(self, extras: frozenset[str] = frozenset()) -> Iterator[Requirement]:
         """Yield the requirements that hold on the account's machine, with those of the wanted extras."""
+        versions = {"implementation_version": self.suite.full, "python_full_version": self.suite.full}
+        environment = _ENVIRONMENT | versions | {"python_version": self.suite.python}
         for line in self.metadata.get_all("Requires-Dist") or []:
             requirement = Requirement(str(line))
             marker = requirement.marker
             if marker is None:
                 wanted = not extras or extras == frozenset()
             else:
-                plain = marker.evaluate(ENVIRONMENT | {"extra": ""})
+                plain = marker.evaluate(environment | {"extra": ""})
                 wanted = (
                     plain
                     if not extras
-                    else any(marker.evaluate(ENVIRONMENT | {"extra": extra}) and not plain for extra in extras)
+                    else any(marker.evaluate(environment | {"extra": extra}) and not plain for extra in extras)
                 )
             if wanted:
                 yield requirement
 
 
-def read(path: Path) -> Wheel:
+def read(path: Path, suite: Suite) -> Wheel:
     """Read a wheel's metadata.
 
     Args:
         path: The `.whl` file.
+        suite: The release whose Python it is for.
 
     Returns:
         The wheel, with its console entry points.
@@ -144,7 +150,7 @@ def read(path: Path) -> Wheel:
                 if entries.has_section(section):
                     console |= {key: value.partition("[")[0].strip() for key, value in entries.items(section)}
     pure = str(tags["Root-Is-Purelib"]).lower() == "true" and path.name.endswith("-none-any.whl")
-    return Wheel(path, metadata, pure, console)
+    return Wheel(path, metadata, pure, suite, console)
 
 
 def _dist_info(archive: zipfile.ZipFile) -> str:
@@ -188,7 +194,8 @@ def _depends(wheel: Wheel, known: Mapping[str, Wheel]) -> list[str]:
     if wheel.pure:
         spec = _specifier(Requirement(f"python{requires_python}").specifier) if requires_python else ">=3.8"
         return [f"python {spec}", *depends]
-    return [f"python >={PYTHON},<3.12.0a0", f"python_abi {PYTHON}.* *_cp311", *depends]
+    suite = wheel.suite
+    return [suite.needs_python, f"python_abi {suite.python}.* *_cp{suite.tag}", *depends]
 
 
 _SHEBANG = re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?python[0-9.]*w?\s*$")
@@ -227,22 +234,22 @@ def entry_script(target: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _place(name: str, info: str, *, pure: bool) -> tuple[str, bool] | None:
+def _place(name: str, info: str, wheel: Wheel) -> tuple[str, bool] | None:
     """Where a wheel's member goes in the package, and whether it is a script; nothing if it is left out."""
     data_folder = info.removesuffix(".dist-info") + ".data/"
     if name.startswith(data_folder):
         kind, _, rest = name.removeprefix(data_folder).partition("/")
         places: dict[str, tuple[str, bool]] = {
             "data": (rest, False),
-            "scripts": (f"{_SCRIPTS[pure]}/{rest}", True),
-            "purelib": (f"{_SITE[pure]}/{rest}", False),
-            "platlib": (f"{_SITE[pure]}/{rest}", False),
-            "headers": (f"include/python{PYTHON}/{rest}", False),
+            "scripts": (f"{_SCRIPTS[wheel.pure]}/{rest}", True),
+            "purelib": (f"{wheel.site}/{rest}", False),
+            "platlib": (f"{wheel.site}/{rest}", False),
+            "headers": (f"include/python{wheel.suite.python}/{rest}", False),
         }
         return places[kind]
     if name in {f"{info}/RECORD.jws", f"{info}/RECORD.p7s"}:
         return None
-    return f"{_SITE[pure]}/{name}", False
+    return f"{wheel.site}/{name}", False
 
 
 def _files(wheel: Wheel) -> list[File]:
@@ -252,14 +259,14 @@ def _files(wheel: Wheel) -> list[File]:
         for member in archive.infolist():
             if member.is_dir():
                 continue
-            place = _place(member.filename, info, pure=wheel.pure)
+            place = _place(member.filename, info, wheel)
             if place is None:
                 continue
             path, is_script = place
             data = archive.read(member)
             executable = bool((member.external_attr >> 16) & 0o111)
             files[path] = _script(path, data) if is_script else File(path, data, executable)
-        files[f"{_SITE[wheel.pure]}/{info}/INSTALLER"] = File(f"{_SITE[wheel.pure]}/{info}/INSTALLER", b"conda\n")
+        files[f"{wheel.site}/{info}/INSTALLER"] = File(f"{wheel.site}/{info}/INSTALLER", b"conda\n")
     if wheel.name in _KERNELS:
         folder, spec = _KERNELS[wheel.name]
         path = f"share/jupyter/kernels/{folder}/kernel.json"
@@ -288,7 +295,7 @@ def convert(wheel: Wheel, known: Mapping[str, Wheel]) -> Package:
     return Package(
         name=wheel.name,
         version=wheel.version,
-        build="pyhstandin_0" if wheel.pure else f"py311h{digest}_0",
+        build="pyhstandin_0" if wheel.pure else f"py{wheel.suite.tag}h{digest}_0",
         depends=_depends(wheel, known),
         files=_files(wheel),
         noarch=wheel.pure,

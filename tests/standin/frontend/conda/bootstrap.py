@@ -5,6 +5,7 @@ The order is the vendor's: the files come first, `conda-meta/*.json` last, so th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -42,6 +43,18 @@ def _move(stage: Path, prefix: Path) -> None:
         path.replace(place)
 
 
+def _name_the_prefix(stage: Path, prefix: Path) -> None:
+    """Write the prefix into the files that name the stage, which a linker does that knows of `alias`."""
+    for path in (stage / "conda-meta").glob("*.json"):
+        data = json.loads(path.read_text())
+        for entry in data["paths_data"]["paths"]:
+            if entry.get("file_mode") == "text" or entry["path_type"] == "unix_python_entry_point":
+                text = (stage / entry["_path"]).read_bytes().replace(bytes(stage), bytes(prefix))
+                (stage / entry["_path"]).write_bytes(text)
+                entry["sha256_in_prefix"] = hashlib.sha256(text).hexdigest()
+        path.write_text(json.dumps(data, indent=2) + "\n")
+
+
 def main() -> None:
     """`python -m conda.bootstrap PREFIX LISTING`."""
     prefix, listing = Path(sys.argv[1]), Path(sys.argv[2])
@@ -71,6 +84,7 @@ def _install(prefix: Path, listing: Path, stage: Path) -> None:
     failure = transaction.run_linker(job)
     if failure:
         raise OSError(failure)
+    _name_the_prefix(stage, prefix)
     _move(stage, prefix)
     names = {str(item["name"]) for item in wanted}
     transaction.compile_new(prefix, names, stage / "conda-meta")

@@ -10,16 +10,36 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 
+def _places(job: dict[str, Any]) -> dict[str, Any]:
+    """Where the unpacked packages are, and what prefix is written into files; in the words of the py-rattler here."""
+    try:
+        from rattler.package_cache import PackageCache, PackageCacheLayer, ValidationMode
+    except ImportError:
+        # 0.25, the last one for Python 3.9, knows one cache, which it writes to, and no other prefix: see bootstrap.py.
+        folder = Path(tempfile.mkdtemp())
+        for unpacked in job["folders"].values():
+            (folder / Path(unpacked).name).symlink_to(unpacked)
+        return {"cache_dir": folder}
+    caches = list(dict.fromkeys(str(Path(unpacked).parent) for unpacked in job["folders"].values()))
+    layers = [PackageCacheLayer(cache).with_validation_mode(ValidationMode.skip()) for cache in caches]
+    return {
+        "alternative_target_prefix": job.get("alias"),
+        "package_cache": PackageCache.from_layers(layers) if layers else None,
+    }
+
+
 async def _link(job: dict[str, Any]) -> None:
     import rattler
-    from rattler.package_cache import PackageCache, PackageCacheLayer, ValidationMode
 
     prefix = Path(job["prefix"])
+    build: Any = getattr(rattler, "BuildString", str)
     present = [rattler.PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
     by_identity = {(one.name.normalized, str(one.version), str(one.build)): one for one in present}
     wanted: list[rattler.RepoDataRecord] = []
@@ -31,7 +51,7 @@ async def _link(job: dict[str, Any]) -> None:
         package = rattler.PackageRecord(
             name=record["name"],
             version=record["version"],
-            build=rattler.BuildString(record["build"]),
+            build=build(record["build"]),
             build_number=int(record["build_number"]),
             subdir=record["subdir"],
             arch=record.get("arch"),
@@ -45,8 +65,7 @@ async def _link(job: dict[str, Any]) -> None:
             license=record.get("license"),
         )
         wanted.append(rattler.RepoDataRecord(package, record["fn"], record["url"], record["channel"]))
-    caches = list(dict.fromkeys(str(Path(folder).parent) for folder in job["folders"].values()))
-    layers = [PackageCacheLayer(cache).with_validation_mode(ValidationMode.skip()) for cache in caches]
+    places = _places(job)
     await rattler.install(
         wanted,
         prefix,
@@ -56,9 +75,10 @@ async def _link(job: dict[str, Any]) -> None:
         execute_link_scripts=False,
         # py-rattler 0.28 hands these on as they are, so they must be its inner objects.
         requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in job["specs"]],  # noqa: SLF001
-        alternative_target_prefix=job.get("alias"),
-        package_cache=PackageCache.from_layers(layers) if layers else None,
+        **places,
     )
+    if "cache_dir" in places:
+        shutil.rmtree(places["cache_dir"])
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -123,8 +124,12 @@ def solve(
     from rattler.exceptions import SolverError
 
     priority = context.get("channel_priority")
+    # py-rattler 0.25, the last one for Python 3.9, cannot be asked for it, and must be told of pip.
+    knows = "add_pip_as_python_dependency" in inspect.signature(rattler.solve_with_sparse_repodata).parameters
+    with_pip = bool(context.get("add_pip_as_python_dependency"))
+    more: dict[str, Any] = {"add_pip_as_python_dependency": with_pip} if knows else {}
 
-    async def ask() -> list[rattler.RepoDataRecord]:
+    async def ask(specs: list[str]) -> list[rattler.RepoDataRecord]:
         return await rattler.solve_with_sparse_repodata(
             # As objects: from text the solver reads more strictly, and not conda's own name=version=build.
             [rattler.MatchSpec(spec) for spec in specs],
@@ -135,11 +140,13 @@ def solve(
             if priority == "disabled"
             else rattler.ChannelPriority.Strict,
             constraints=constraints or [],
-            add_pip_as_python_dependency=bool(context.get("add_pip_as_python_dependency")),
+            **more,
         )
 
     try:
-        found = asyncio.run(ask())
+        found = asyncio.run(ask(specs))
+        if with_pip and not knows and any(record.name.normalized == "python" for record in found):
+            found = asyncio.run(ask([*specs, "pip"]))
     except SolverError as error:
         text = str(error).strip()
         text = re.sub(r"^Cannot solve the request because of: ", "", text)

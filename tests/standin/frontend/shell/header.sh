@@ -66,7 +66,7 @@ while getopts "bfhp:smutc" option; do
     esac
 done
 
-# The lowest glibc is Debian 12's, whose Python this is.
+# The lowest glibc is that of the Debian whose Python this is.
 libc=${CONDA_OVERRIDE_GLIBC:-}
 if [ -z "$libc" ]; then
     for word in $(ldd --version 2>&1 | head -n 1); do
@@ -182,9 +182,9 @@ libraries=
 modules=
 for stem in @STEMS@; do
     libraries="$libraries${libraries:+:}$pkgs/$stem/lib"
-    modules="$modules${modules:+:}$pkgs/$stem/lib/python3.11/site-packages:$pkgs/$stem/site-packages"
+    modules="$modules${modules:+:}$pkgs/$stem/@SITE@:$pkgs/$stem/site-packages"
 done
-LD_LIBRARY_PATH=$libraries PYTHONPATH=$modules exec "$pkgs/@PYTHON@/bin/python3.11" -B -s "$@"
+LD_LIBRARY_PATH=$libraries PYTHONPATH=$modules exec "$pkgs/@PYTHON@/bin/python3" -B -s "$@"
 EOF
 chmod +x "$PREFIX/_conda"
 
