@@ -2,8 +2,8 @@
 
 Usage: trial.py GATE ENVIRONMENT INTERFACE CONFIG BASE_URL SECONDS
 
-GATE is wait_ready.py on the account. The server has a socket, a token and a runtime folder of its own, in
-RUNTIME_DIRECTORY; whoever started this ends what is left of it.
+GATE is wait_ready.py on the account, with serve.py beside it. The server has a socket, a token and a runtime folder of
+its own, in RUNTIME_DIRECTORY; whoever started this ends what is left of it.
 """
 
 from __future__ import annotations
@@ -49,16 +49,18 @@ class Trial:
         """Seconds until the limit."""
         return self.deadline - time.monotonic()
 
-    def start(self, environment: str, interface: str, config: str) -> subprocess.Popen[bytes]:
+    def start(self, environment: str, interface: str, config: str, launcher: Path) -> subprocess.Popen[bytes]:
         """Start the server as the service would, but for its place."""
         with os.fdopen(os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(self.token)
         options = {"sock": self.socket, "sock_mode": "0600", "port": 8888, "root_dir": self.folder}
         words = [f"--ServerApp.{name}={value}" for name, value in options.items()]
+        # An account that an earlier release has provisioned does not have it yet.
+        launched = [f"{environment}/bin/python", str(launcher)] if launcher.exists() else []
         words.append("--KernelRestarter.restart_limit=0")  # a kernel that dies is an answer
         with self.log.open("wb") as log:
             return subprocess.Popen(
-                [f"{environment}/bin/jupyter-{interface}", f"--config={config}", "--no-browser", *words],
+                [*launched, f"{environment}/bin/jupyter-{interface}", f"--config={config}", "--no-browser", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -244,7 +246,7 @@ def main(gate: str, environment: str, interface: str, config: str, base_url: str
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     trial = Trial(folder, base_url, float(seconds))
     try:
-        server = trial.start(environment, interface, config)
+        server = trial.start(environment, interface, config, Path(gate).with_name("serve.py"))
         try:
             trial.wait(server)
             trial.compute()
