@@ -96,6 +96,7 @@ def test_a_kernel_that_becomes_idle_in_time_is_waited_for(
     account: Account, lock: JupyterLock, notebook: Notebook
 ) -> None:
     lock.without("webcolors")
+    notebook.start_kernel()  # nobody speaks to this one, and nobody waits for it
     keep_busy(notebook)
     before = counts(account), runs(account)
     words = ["-i", str(account.lab.inventory), NAME, "--json", "-e", "jupyter_service_idle_wait=120"]

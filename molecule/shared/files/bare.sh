@@ -9,8 +9,10 @@ if [ ! -e "/var/lib/systemd/linger/$user" ] &&
   [ "$(find "$home" -mindepth 1 -path "$home/.ssh" -prune -o -print | wc -l)" -eq "$(find /etc/skel -mindepth 1 | wc -l)" ]; then
   exit
 fi
-loginctl disable-linger "$user"
-loginctl terminate-user "$user" 2>/dev/null || true
+if [ -d /run/systemd/system ]; then
+  loginctl disable-linger "$user"
+  loginctl terminate-user "$user" 2>/dev/null || true
+fi
 deadline=$(($(date +%s) + 30))
 while pgrep -u "$uid" >/dev/null; do
   [ "$(date +%s)" -lt "$deadline" ] || {

@@ -17,7 +17,9 @@ RESTING = ("idle", "dead", "unknown")
 
 
 def busy(listener: str, base_url: str, token: str) -> list[str]:
-    """Return the notebooks, or numbers, of the kernels that compute or are just starting.
+    """Return the notebooks, or numbers, of the kernels that compute or are just starting for somebody.
+
+    Jupyter calls one that nobody has ever spoken to `starting` for ever; there is nothing in it to lose.
 
     Raises:
         OSError: The server does not answer.
@@ -37,7 +39,11 @@ def busy(listener: str, base_url: str, token: str) -> list[str]:
             connection.close()
     kernels, sessions = answers
     names = {session["kernel"]["id"]: session["path"] for session in sessions if session.get("kernel")}
-    return [names.get(one["id"], one["id"]) for one in kernels if one["execution_state"] not in RESTING]
+    return [
+        names.get(one["id"], one["id"])
+        for one in kernels
+        if one["execution_state"] not in RESTING and (one["execution_state"] != "starting" or one["connections"])
+    ]
 
 
 def main(gate: str, listener: str, base_url: str, token_file: str, seconds: str) -> str:
