@@ -223,8 +223,9 @@ def python(debs: Debs, work: Path) -> Package:
                 place.write_text(_undo_debian(relative, path.read_text(), suite))
             else:
                 shutil.copyfile(path, place)
-    (library / "site-packages").mkdir()
-    (library / "site-packages" / "README.txt").write_text("Third-party packages of this environment live here.\n")
+    site = tree / suite.site
+    site.mkdir()
+    (site / "README.txt").write_text("Third-party packages of this environment live here.\n")
     program = tree / "bin" / name
     shutil.copyfile(debs.tree / f"{name}-minimal" / "usr" / "bin" / name, program)
     program.chmod(0o755)

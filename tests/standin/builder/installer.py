@@ -137,7 +137,7 @@ def build(channel: Path, entries: list[dict[str, Any]], header: str, out: Path, 
         "NEEDED": str(payload.unpacked * 115 // 100 // 1_000_000),
         "STEMS": " ".join(sorted(stems.values())),
         "PYTHON": stems["python"],
-        "SITE": f"{suite.library}/site-packages",
+        "SITE": suite.site,
     }
     for key, value in values.items():
         header = header.replace(f"@{key}@", value)

@@ -38,8 +38,8 @@ def conda(frontend: Path, suite: Suite) -> Package:
     Returns:
         The package.
     """
-    site = f"{suite.library}/site-packages"
-    files = [File(f"{site}/conda/{path.name}", path.read_bytes()) for path in sorted((frontend / "conda").glob("*.py"))]
+    modules = sorted((frontend / "conda").glob("*.py"))
+    files = [File(f"{suite.site}/conda/{path.name}", path.read_bytes()) for path in modules]
     for source, place in _SHELL_FILES.items():
         text = (frontend / "shell" / source).read_text().replace("@PREFIX@", PLACEHOLDER)
         files.append(File(place, text.encode(), placeholder="text"))

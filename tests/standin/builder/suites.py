@@ -60,6 +60,11 @@ class Suite:
         return f"lib/python{self.python}"
 
     @property
+    def site(self) -> str:
+        """The folder of Python's packages in a prefix."""
+        return f"{self.library}/site-packages"
+
+    @property
     def needs_python(self) -> str:
         """The requirement of a package that goes with this Python alone."""
         return f"python >={self.python},<3.{self.minor + 1}.0a0"

@@ -104,7 +104,7 @@ class Wheel:
     @property
     def site(self) -> str:
         """The folder of its modules in a package."""
-        return "site-packages" if self.pure else f"{self.suite.library}/site-packages"
+        return "site-packages" if self.pure else self.suite.site
 
     def requirements(self, extras: frozenset[str] = frozenset()) -> Iterator[Requirement]:
         """Yield the requirements that hold on the account's machine, with those of the wanted extras."""
